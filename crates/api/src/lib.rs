@@ -1,0 +1,1 @@
+//! The API on one port: YARPC JSON, gRPC, health and metrics, over one set of handlers.

@@ -1,0 +1,1 @@
+//! A client of the API that tries several masters in turn.

@@ -1,0 +1,1 @@
+//! Layered configuration: files, environment, flags; every value knows where it came from.

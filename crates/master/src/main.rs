@@ -1,0 +1,3 @@
+//! The master: wiring only.
+
+fn main() {}

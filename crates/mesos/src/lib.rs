@@ -1,0 +1,1 @@
+//! The Mesos client: subscription, calls, re-connection, leader detection.

@@ -1,0 +1,1 @@
+//! The domain: ids, resources, job configuration and versions, states, limits, error codes.

@@ -1,0 +1,1 @@
+//! Runs shards: ownership, inbox, commits, effects, timers.

@@ -1,0 +1,1 @@
+//! Placement: a snapshot of offers and requests in, a plan and its reasons out.

@@ -1,0 +1,1 @@
+//! The protobuf messages and services of the API, generated, and their JSON.

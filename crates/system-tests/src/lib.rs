@@ -1,0 +1,1 @@
+//! System tests: everything through the public interfaces, against a real Mesos.

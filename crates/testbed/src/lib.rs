@@ -1,0 +1,1 @@
+//! A real Mesos on this machine, for tests and demonstrations.

@@ -1,0 +1,3 @@
+//! Tasks of the project: ci, tidy, demo.
+
+fn main() {}
