@@ -1,1 +1,38 @@
-//! The domain: ids, resources, job configuration and versions, states, limits, error codes.
+//! The domain: ids, resources, job configuration and versions, states, stored records, limits.
+//!
+//! Nothing here does I/O or knows a wire format: protobuf types stop at the API's edge, Mesos's
+//! at the wire crate. Records are what the store holds, as self-describing JSON in which unknown
+//! fields are ignored and missing ones take their default, so that masters of neighbouring
+//! releases can share one store.
+
+mod error;
+mod goal;
+mod ids;
+pub mod job;
+pub mod limits;
+mod ports;
+mod record;
+mod resources;
+mod state;
+mod update;
+mod validate;
+
+pub use error::{Code, FieldError};
+pub use goal::{Goal, Goals};
+pub use ids::{
+    AgentId, FrameworkId, IdError, InstanceId, JobId, OfferId, RunNumber, ShardId, SlotId, TaskId,
+    Version, shard_of,
+};
+pub use job::JobConfig;
+pub use ports::PortSet;
+pub use record::{
+    AgentRecord, ClusterRecord, ConfigRecord, FrameworkRecord, InstanceRecord, JobRecord,
+    JobSummary, KillReason, Killing, OwnerRecord, RunRecord, SlotRecord, SlotState, StateCounts,
+    Waiting, decode_record, encode_record,
+};
+pub use resources::{Lack, Milli, Resources};
+pub use state::{Health, JobState, TaskState};
+pub use update::{Change, fields_changed};
+
+/// Milliseconds since the Unix epoch: the only notion of time in the pure crates, always handed in.
+pub type UnixMs = u64;
