@@ -8,7 +8,13 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 
 /// What the API serves; reflection shows these and what they import.
-const API: &[&str] = &["peloton/changelog.proto"];
+const API: &[&str] = &[
+    "peloton/changelog.proto",
+    "peloton/job.proto",
+    "peloton/task.proto",
+    "peloton/upgrade.proto",
+    "peloton/cluster.proto",
+];
 
 /// What is spoken with Mesos only.
 const MESOS: &[&str] = &["mesos/v1/scheduler.proto", "mesos/v1/executor.proto"];
