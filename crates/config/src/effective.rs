@@ -64,7 +64,11 @@ impl Effective {
             for (depth, part) in parts.iter().enumerate().skip(shared) {
                 let _ = writeln!(out, "{:1$}{part}:", "", 2 * depth);
             }
-            let value = setting.value.as_ref().map_or("null".into(), ToString::to_string);
+            let value = match (&setting.value, key.kind) {
+                (Some(value), _) => value.to_string(),
+                (None, keys::Kind::List(_)) => "[]".into(),
+                (None, _) => "null".into(),
+            };
             let line = format!("{:1$}{name}: {value}", "", 2 * parts.len());
             let _ = writeln!(out, "{line:COMMENT_COLUMN$} # {}", setting.origin);
             open = parts;

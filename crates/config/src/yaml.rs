@@ -37,18 +37,22 @@ pub(crate) fn parse(text: &str) -> Result<Spanned<Node>, SyntaxError> {
         let nowhere = serde_saphyr::Location::UNKNOWN;
         return Ok(Spanned::new(Node::Null, nowhere, nowhere));
     }
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location();
-        // The place is part of the origin of the problem already.
-        let message = error.to_string();
-        let message = message.lines().next().unwrap_or("not YAML");
-        let message = message.strip_prefix("error: ").unwrap_or(message);
-        SyntaxError {
-            message: message.to_owned(),
-            line: place.map(|place| place.line()),
-            column: place.map(|place| place.column()),
-        }
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
+        message: describe(error.without_snippet()),
+        line: error.location().map(|place| place.line()),
+        column: error.location().map(|place| place.column()),
     })
+}
+
+/// What is wrong, on one line and without advice about the parser's own interface.
+fn describe(error: &serde_saphyr::Error) -> String {
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            format!("the key {:?} is there twice", key.as_deref().unwrap_or_default())
+        }
+        serde_saphyr::Error::MultipleDocuments { .. } => "more than one document".into(),
+        other => other.to_string().lines().next().unwrap_or("no YAML").to_owned(),
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -158,6 +162,9 @@ mod tests {
     #[test]
     fn duplicate_keys_are_refused_with_their_line() {
         let error = parse("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert_eq!(error.line, Some(3), "{error:?}");
+        let want = ("the key \"a\" is there twice", Some(3), Some(1));
+        assert_eq!((error.message.as_str(), error.line, error.column), want);
+        let error = parse("a: 1\n---\na: 3\n").unwrap_err();
+        assert_eq!((error.message.as_str(), error.line), ("more than one document", Some(3)));
     }
 }

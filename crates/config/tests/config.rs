@@ -347,6 +347,20 @@ the configuration has 7 problems:
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_not_utf8_is_refused_by_name() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let mut setup = Setup::new(&[("base.yaml", "")]);
+    let value = OsString::from_vec(vec![0xff]);
+    setup.sources.env.push(("PELOTON__CLUSTER__NAME".into(), value.clone()));
+    setup.sources.env.push(("OTHER".into(), value));
+    assert_eq!(
+        setup.message(),
+        "configuration: environment variable PELOTON__CLUSTER__NAME: not valid UTF-8"
+    );
+}
+
 #[test]
 fn missing_directory_and_files() {
     let mut setup = Setup::new(&[]);
