@@ -39,6 +39,19 @@ impl Goals {
         &self.0
     }
 
+    /// Whether the first `count` instances are all not to run.
+    #[must_use]
+    pub fn all_stopped(&self, count: u32) -> bool {
+        let mut next = 0;
+        for (from, to, goal) in &self.0 {
+            if next >= count || *from > next || !goal.stopped {
+                break;
+            }
+            next = to.saturating_add(1);
+        }
+        next >= count
+    }
+
     /// Changes the goal of the instances `from..=to`. Whether the result keeps within
     /// [`limits::MAX_GOAL_RANGES`]; where not, nothing is changed.
     pub fn change(&mut self, from: InstanceId, to: InstanceId, f: impl Fn(&mut Goal)) -> bool {
@@ -112,7 +125,9 @@ mod tests {
         assert_eq!(goals.ranges().len(), 2);
         assert!(goals.change(5, 6, |g| g.stopped = true));
         assert_eq!(goals.ranges().len(), 1);
-        assert!(goals.get(u32::MAX).stopped);
+        assert!(goals.get(u32::MAX).stopped && goals.all_stopped(7));
+        assert!(goals.change(5, 6, |g| g.stopped = false));
+        assert!(!goals.all_stopped(7) && goals.all_stopped(5));
     }
 
     proptest! {

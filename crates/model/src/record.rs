@@ -161,6 +161,9 @@ pub struct JobSummary {
     pub incarnation: i64,
     /// Runs and slots up to this number belong to earlier jobs of the name.
     pub run_floor: RunNumber,
+    /// The highest run of an instance that was removed: one that comes back goes on from there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub run_high: RunNumber,
     /// The state.
     pub state: JobState,
     /// Instances by state.

@@ -1,0 +1,136 @@
+//! Whether offers are wanted, and saying so: REVIVE while there is something to place, to resume or
+//! to release; SUPPRESS when there is not.
+//!
+//! A REVIVE can be lost, or overtaken by a filter, so it is repeated while there is demand. And as
+//! releasing a reservation needs an offer of it, what is to be released is demand, too. From time to
+//! time offers are wanted without demand: a sweep, which finds reservations that no record knows.
+
+use crate::ctx::{Ctx, Timer};
+use crate::output::Effect;
+use peloton_model::{JobId, UnixMs};
+use std::collections::BTreeSet;
+
+/// The least time between two REVIVEs, in milliseconds: each makes Mesos's allocator look at every agent.
+const REVIVE_GAP_MS: u64 = 200;
+/// The first and the longest wait before a REVIVE is repeated while there is demand, in milliseconds.
+const REVIVE_AGAIN_MS: (u64, u64) = (5_000, 60_000);
+/// How often a sweep begins, and how long it lasts, in milliseconds.
+const SWEEP_EVERY_MS: u64 = 300_000;
+const SWEEP_MS: u64 = 5_000;
+/// For how long an agent's offer is declined while there is demand, in milliseconds: what is free there
+/// may soon be enough, and a REVIVE ends it earlier.
+const REFUSE_MS: u64 = 5_000;
+/// The same without demand: offers are suppressed then.
+const REFUSE_IDLE_MS: u64 = 300_000;
+/// Agents that become unreachable within this time count together, in milliseconds.
+const MASS_WINDOW_MS: u64 = 60_000;
+/// With fewer agents gone than this, it is no mass event, whatever their share.
+const MASS_AT_LEAST: usize = 3;
+
+/// What is known of the wish for offers.
+#[derive(Debug, Default)]
+pub(crate) struct Demand {
+    /// Jobs with instances that wait for an offer.
+    pub(crate) lines: BTreeSet<JobId>,
+    /// Slots to be released.
+    pub(crate) releasing: usize,
+    /// Since when offers come, where they do.
+    pub(crate) open_since: UnixMs,
+    open: bool,
+    urgent: bool,
+    revived_at: UnixMs,
+    again_ms: u64,
+    sweep_until: UnixMs,
+}
+
+impl Demand {
+    pub(crate) fn line_changed(&mut self, job: &JobId, waits: bool) {
+        if !waits {
+            self.lines.remove(job);
+        } else if !self.lines.contains(job) {
+            self.lines.insert(job.clone());
+        }
+    }
+
+    fn exists(&self) -> bool {
+        !self.lines.is_empty() || self.releasing > 0
+    }
+}
+
+impl Ctx {
+    /// Something new waits for an offer: what was declined may be wanted now.
+    pub(crate) fn want_offers_now(&mut self) {
+        self.demand.urgent = true;
+    }
+
+    /// For how long offers that are not used are declined.
+    pub(crate) fn refuse_ms(&self) -> u64 {
+        if self.demand.exists() { REFUSE_MS } else { REFUSE_IDLE_MS }
+    }
+
+    /// A new subscription begins with offers of everything, and without filters: a sweep.
+    pub(crate) fn subscribed_demand(&mut self) {
+        let demand = &mut self.demand;
+        demand.open = true;
+        demand.open_since = self.now;
+        demand.revived_at = self.now;
+        demand.again_ms = REVIVE_AGAIN_MS.0;
+        demand.urgent = false;
+        demand.sweep_until = self.now + SWEEP_MS;
+        self.arm(self.now + SWEEP_MS, Timer::Demand);
+        self.arm(self.now + REVIVE_AGAIN_MS.0, Timer::Demand);
+        self.arm(self.now + SWEEP_EVERY_MS, Timer::Demand);
+    }
+
+    /// Says what is wanted, where it changed or is due again.
+    pub(crate) fn settle_demand(&mut self) {
+        if !self.connected {
+            return;
+        }
+        let now = self.now;
+        if now >= self.demand.sweep_until + SWEEP_EVERY_MS {
+            self.demand.sweep_until = now + SWEEP_MS;
+            self.demand.urgent = true;
+            self.arm(now + SWEEP_MS, Timer::Demand);
+            self.arm(now + SWEEP_MS + SWEEP_EVERY_MS, Timer::Demand);
+        }
+        if !self.demand.exists() && now >= self.demand.sweep_until {
+            self.demand.urgent = false;
+            if std::mem::take(&mut self.demand.open) {
+                self.effect(Effect::Suppress);
+            }
+            return;
+        }
+        let urgent = self.demand.urgent || !self.demand.open;
+        let wait_ms = if urgent { REVIVE_GAP_MS } else { self.demand.again_ms };
+        let due = self.demand.revived_at + wait_ms;
+        if due > now {
+            self.arm(due, Timer::Demand);
+            return;
+        }
+        let demand = &mut self.demand;
+        demand.again_ms =
+            if urgent { REVIVE_AGAIN_MS.0 } else { (demand.again_ms * 2).min(REVIVE_AGAIN_MS.1) };
+        if !std::mem::replace(&mut demand.open, true) {
+            demand.open_since = now;
+        }
+        demand.urgent = false;
+        demand.revived_at = now;
+        let next = now + demand.again_ms;
+        self.effect(Effect::Revive);
+        self.arm(next, Timer::Demand);
+    }
+
+    /// Whether so many agents became unreachable around `since` that our network is the likelier cause.
+    pub(crate) fn too_many_unreachable(&self, since: UnixMs) -> bool {
+        let used = self.agents.values().filter(|agent| agent.uses > 0).count();
+        let gone = self
+            .agents
+            .values()
+            .filter_map(|agent| agent.unreachable_since)
+            .filter(|at| at.abs_diff(since) <= MASS_WINDOW_MS)
+            .count();
+        let limit = used.saturating_mul(self.settings.mass_unreachable_percent as usize) / 100;
+        gone >= MASS_AT_LEAST && gone > limit
+    }
+}

@@ -1,0 +1,365 @@
+//! A job in its shard: what is asked of it, its instances and slots, and the counts that are kept.
+
+use crate::ctx::Ctx;
+use crate::instance::Instance;
+use crate::output::Write;
+use crate::shard::{Remembered, Shard};
+use crate::slots::Slot;
+use peloton_model::job::{JobConfig, JobKind};
+use peloton_model::{
+    Health, InstanceId, JobId, JobRecord, JobState, JobSummary, RunNumber, SlotId, TaskState,
+    UnixMs, Version, Waiting,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What users ask of a job.
+#[derive(Debug, Clone)]
+pub(crate) struct Desired {
+    pub(crate) incarnation: i64,
+    pub(crate) record: JobRecord,
+}
+
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    /// None once the job is deleted.
+    pub(crate) desired: Option<Desired>,
+    pub(crate) configs: BTreeMap<Version, Arc<JobConfig>>,
+    /// Dense: instance `i` at index `i`.
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) slots: BTreeMap<(InstanceId, SlotId), Slot>,
+    /// Instances that wait for an offer of any agent.
+    pub(crate) to_place: BTreeSet<InstanceId>,
+    /// Instances that wait for the offer of their slot.
+    pub(crate) to_resume: BTreeSet<InstanceId>,
+    /// The counts in it are kept at all times; the rest is filled in when it is written.
+    pub(crate) summary: JobSummary,
+    /// Why instances could not be placed, from the last look at offers.
+    pub(crate) unplaced: Option<Waiting>,
+    /// The highest run number that any instance, also a removed one, ever had.
+    pub(crate) top_run: RunNumber,
+    written: JobSummary,
+    dirty_instances: Vec<InstanceId>,
+    dirty_slots: Vec<(InstanceId, SlotId)>,
+}
+
+impl Job {
+    pub(crate) fn new(id: JobId) -> Self {
+        Self {
+            id,
+            desired: None,
+            configs: BTreeMap::new(),
+            instances: Vec::new(),
+            slots: BTreeMap::new(),
+            to_place: BTreeSet::new(),
+            to_resume: BTreeSet::new(),
+            summary: JobSummary::default(),
+            unplaced: None,
+            top_run: 0,
+            written: JobSummary::default(),
+            dirty_instances: Vec::new(),
+            dirty_slots: Vec::new(),
+        }
+    }
+
+    /// Takes a stored summary; the counts are counted anew from the instances.
+    pub(crate) fn restore_summary(&mut self, summary: &JobSummary) {
+        self.summary.incarnation = summary.incarnation;
+        self.summary.run_floor = summary.run_floor;
+        self.summary.run_high = summary.run_high;
+        self.summary.deleted_at = summary.deleted_at;
+        self.top_run = self.top_run.max(summary.run_floor).max(summary.run_high);
+        self.written = summary.clone();
+    }
+
+    /// How many instances there should be.
+    pub(crate) fn wanted(&self) -> u32 {
+        self.desired.as_ref().map_or(0, |d| d.record.instance_count)
+    }
+
+    /// The current configuration, once it is known.
+    pub(crate) fn config(&self) -> Option<&Arc<JobConfig>> {
+        self.configs.get(&self.desired.as_ref()?.record.version)
+    }
+
+    pub(crate) fn is_service(&self) -> bool {
+        self.config().is_none_or(|c| c.kind == JobKind::Service)
+    }
+
+    /// Makes room for an instance.
+    pub(crate) fn grow_to(&mut self, count: u32) {
+        while self.instances.len() < count as usize {
+            self.instances.push(Instance::default());
+            self.summary.counts.add(TaskState::Initialized);
+        }
+    }
+
+    /// Drops instances at the end that should not be there and are not.
+    fn shrink(&mut self) {
+        while self.instances.len() > self.wanted() as usize
+            && self.instances.last().is_some_and(Instance::is_blank)
+        {
+            self.instances.pop();
+            self.summary.counts.remove(TaskState::Initialized);
+        }
+    }
+
+    pub(crate) fn touch(&mut self, i: InstanceId, ctx: &mut Ctx) {
+        if let Some(instance) = self.instances.get_mut(i as usize)
+            && !instance.dirty
+        {
+            instance.dirty = true;
+            self.dirty_instances.push(i);
+        }
+        self.touch_job(ctx);
+    }
+
+    pub(crate) fn touch_slot(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
+        self.dirty_slots.push((i, slot));
+        self.touch_job(ctx);
+    }
+
+    pub(crate) fn touch_job(&self, ctx: &mut Ctx) {
+        if !ctx.dirty_jobs.contains(&self.id) {
+            ctx.dirty_jobs.insert(self.id.clone());
+        }
+    }
+
+    /// Changes an instance and keeps every count that depends on it.
+    pub(crate) fn update(&mut self, i: InstanceId, ctx: &mut Ctx, f: impl FnOnce(&mut Instance)) {
+        let Some(instance) = self.instances.get_mut(i as usize) else { return };
+        let summary = &mut self.summary;
+        count(summary, instance, false);
+        let before = instance.record.agent.clone().filter(|_| instance.record.state.is_live());
+        f(instance);
+        count(summary, instance, true);
+        let after = instance.record.agent.clone().filter(|_| instance.record.state.is_live());
+        if before != after {
+            if let Some(agent) = after {
+                ctx.use_agent(&agent);
+            }
+            if let Some(agent) = before {
+                ctx.leave_agent(&agent);
+            }
+        }
+        self.top_run = self.top_run.max(instance.record.run);
+        self.touch(i, ctx);
+    }
+
+    /// Counts instances as they were loaded.
+    pub(crate) fn recount(&mut self) {
+        let fresh = JobSummary::default();
+        self.summary.counts = fresh.counts;
+        self.summary.healthy = 0;
+        self.summary.unhealthy = 0;
+        self.summary.versions.clear();
+        for instance in &self.instances {
+            count(&mut self.summary, instance, true);
+            self.top_run = self.top_run.max(instance.record.run);
+        }
+    }
+
+    /// Whether nothing is left of a deleted job.
+    pub(crate) fn is_over(&self) -> bool {
+        self.desired.is_none() && self.instances.is_empty() && self.slots.is_empty()
+    }
+
+    /// Writes what changed: each instance with its slots, then the summary.
+    pub(crate) fn flush(&mut self, ctx: &mut Ctx) {
+        let mut touched = std::mem::take(&mut self.dirty_slots);
+        touched.sort_unstable();
+        touched.dedup();
+        let mut dirty = std::mem::take(&mut self.dirty_instances);
+        dirty.extend(touched.iter().map(|(i, _)| *i));
+        dirty.sort_unstable();
+        dirty.dedup();
+        let mut slots = touched.into_iter().peekable();
+        for i in dirty {
+            while let Some((_, slot)) = slots.next_if(|(of, _)| *of == i) {
+                let record = self.slots.get(&(i, slot)).map(|s| s.record.clone());
+                ctx.writes.push(Write::Slot(self.id.clone(), i, slot, record));
+            }
+            let id = &self.id;
+            if let Some(instance) = self.instances.get_mut(i as usize) {
+                instance.flush(id, i, ctx);
+            }
+        }
+        self.shrink();
+        self.flush_summary(ctx);
+    }
+
+    fn flush_summary(&mut self, ctx: &mut Ctx) {
+        self.summary.waiting = self.waiting();
+        self.summary.state = self.state();
+        if self.desired.is_none() {
+            let live = self.instances.iter().filter(|i| i.record.state.is_live()).count();
+            self.summary.leftovers = (live + self.slots.len()) as u32;
+            if self.is_over() {
+                self.summary.run_floor = self.top_run;
+            }
+        }
+        if self.summary != self.written {
+            self.written = self.summary.clone();
+            ctx.writes.push(Write::Summary(self.id.clone(), Some(Box::new(self.summary.clone()))));
+        }
+    }
+
+    fn waiting(&self) -> Vec<Waiting> {
+        let mut all = Vec::new();
+        if !self.to_place.is_empty() {
+            let mut waiting = self.unplaced.clone().unwrap_or_else(|| Waiting {
+                reason: "waits for offers from Mesos".to_owned(),
+                ..Default::default()
+            });
+            waiting.instances = self.to_place.len() as u32;
+            all.push(waiting);
+        }
+        if !self.to_resume.is_empty() {
+            all.push(Waiting {
+                instances: self.to_resume.len() as u32,
+                reason: "waits for Mesos to offer the resources of its slot".to_owned(),
+                ..Default::default()
+            });
+        }
+        let throttled = self.summary.counts.get(TaskState::Throttled);
+        if throttled > 0 {
+            all.push(Waiting {
+                instances: throttled,
+                reason: "waits out its back-off after a failure".to_owned(),
+                ..Default::default()
+            });
+        }
+        all
+    }
+
+    fn state(&self) -> JobState {
+        let Some(desired) = &self.desired else { return JobState::Deleted };
+        let n = |state| self.summary.counts.get(state);
+        let (total, wanted) = (self.summary.counts.total(), desired.record.instance_count);
+        let waiting =
+            n(TaskState::Scheduling) + n(TaskState::Throttled) + n(TaskState::Initialized);
+        let live = n(TaskState::Assigned) + n(TaskState::Launched) + n(TaskState::Running);
+        let stopping = total > wanted
+            || (live > 0 && waiting == 0 && desired.record.goals.all_stopped(wanted));
+        if stopping {
+            JobState::Killing
+        } else if waiting > 0 || live > n(TaskState::Running) {
+            JobState::Pending
+        } else if live > 0 || (total == 0 && self.is_service()) {
+            JobState::Running
+        } else if n(TaskState::Failed) > 0 {
+            JobState::Failed
+        } else if n(TaskState::Killed) > 0 {
+            JobState::Killed
+        } else {
+            JobState::Succeeded
+        }
+    }
+}
+
+/// Counts an instance in (`up`) or out.
+fn count(summary: &mut JobSummary, instance: &Instance, up: bool) {
+    let record = &instance.record;
+    let by = |n: &mut u32| *n = if up { *n + 1 } else { n.saturating_sub(1) };
+    if up {
+        summary.counts.add(record.state);
+    } else {
+        summary.counts.remove(record.state);
+    }
+    if record.state == TaskState::Running {
+        match record.health {
+            Health::Healthy => by(&mut summary.healthy),
+            Health::Unhealthy => by(&mut summary.unhealthy),
+            Health::Disabled | Health::Unknown => {}
+        }
+    }
+    if record.state.is_live() {
+        let n = summary.versions.entry(record.version).or_default();
+        by(n);
+        if *n == 0 {
+            summary.versions.remove(&record.version);
+        }
+    }
+}
+
+impl Shard {
+    pub(crate) fn config_stored(&mut self, id: &JobId, version: Version, config: Arc<JobConfig>) {
+        entry(&mut self.jobs, &mut self.remembered, id).configs.insert(version, config);
+    }
+
+    pub(crate) fn job_stored(&mut self, id: &JobId, desired: Desired) {
+        entry(&mut self.jobs, &mut self.remembered, id).desire(desired, &mut self.ctx);
+    }
+
+    pub(crate) fn job_removed(&mut self, id: &JobId) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.remove(&mut self.ctx);
+        }
+    }
+}
+
+/// The job of an id; a new one goes on from the run numbers of a deleted one of the name.
+fn entry<'a>(
+    jobs: &'a mut BTreeMap<JobId, Job>,
+    remembered: &mut BTreeMap<JobId, Remembered>,
+    id: &JobId,
+) -> &'a mut Job {
+    jobs.entry(id.clone()).or_insert_with(|| {
+        let mut job = Job::new(id.clone());
+        if let Some(old) = remembered.remove(id) {
+            job.summary.run_floor = old.run;
+            job.top_run = old.run;
+        }
+        job
+    })
+}
+
+impl Job {
+    pub(crate) fn desire(&mut self, desired: Desired, ctx: &mut Ctx) {
+        if self.summary.incarnation != desired.incarnation {
+            // A new job of an old name: everything that is there belongs to the old one.
+            self.summary.incarnation = desired.incarnation;
+            self.summary.run_floor = self.top_run;
+            self.summary.deleted_at = None;
+            self.summary.leftovers = 0;
+        }
+        // Older versions serve no instance: upgrades, which would need them, keep their own.
+        self.configs.retain(|version, _| *version >= desired.record.version);
+        self.grow_to(desired.record.instance_count);
+        self.desired = Some(desired);
+        self.drive_all(ctx);
+        self.touch_job(ctx);
+    }
+
+    pub(crate) fn remove(&mut self, ctx: &mut Ctx) {
+        self.desired = None;
+        self.configs.clear();
+        self.summary.deleted_at = Some(ctx.now);
+        self.drive_all(ctx);
+        self.touch_job(ctx);
+    }
+
+    pub(crate) fn drive_all(&mut self, ctx: &mut Ctx) {
+        for i in 0..self.instances.len() as InstanceId {
+            self.drive(i, ctx);
+        }
+    }
+
+    /// The number of the next run of an instance.
+    pub(crate) fn next_run(&self, i: InstanceId) -> RunNumber {
+        let last = self.instances.get(i as usize).map_or(0, |instance| instance.record.run);
+        let base = if last == 0 { self.summary.run_floor.max(self.summary.run_high) } else { last };
+        base + 1
+    }
+
+    /// When an instance is to be looked at again, at the latest.
+    pub(crate) fn arm_instance(&mut self, i: InstanceId, at: UnixMs, ctx: &mut Ctx) {
+        if let Some(instance) = self.instances.get_mut(i as usize)
+            && instance.timer.is_none_or(|set| set > at || set <= ctx.now)
+        {
+            instance.timer = Some(at);
+            ctx.arm(at, crate::ctx::Timer::Instance(self.id.clone(), i));
+        }
+    }
+}

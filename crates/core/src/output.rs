@@ -1,0 +1,159 @@
+//! What a shard decides: writes to make durable, then effects to carry out.
+
+use crate::input::{Reserved, SlotRef};
+use peloton_model::job::JobConfig;
+use peloton_model::{
+    AgentId, AgentRecord, FrameworkRecord, InstanceId, InstanceRecord, JobId, JobSummary, OfferId,
+    Resources, RunNumber, RunRecord, SlotId, SlotRecord, TaskId, UnixMs,
+};
+use std::sync::Arc;
+
+/// What a step decided.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Made durable in this order; neighbours with the same [`Write::unit`] in one transaction.
+    pub writes: Vec<Write>,
+    /// Carried out in this order, after all writes of this and of earlier steps are durable.
+    pub effects: Vec<Effect>,
+    /// When the next [`crate::Input::Wake`] is wanted, in Unix milliseconds.
+    pub wake_at: Option<UnixMs>,
+}
+
+/// A change of the shard's actual state. `None` deletes.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// The shard's framework id.
+    Framework(Option<FrameworkRecord>),
+    /// A job as its shard sees it.
+    Summary(JobId, Option<Box<JobSummary>>),
+    /// An instance.
+    Instance(JobId, InstanceId, Option<Box<InstanceRecord>>),
+    /// A slot.
+    Slot(JobId, InstanceId, SlotId, Option<SlotRecord>),
+    /// A run that has ended.
+    Run(JobId, InstanceId, RunNumber, Option<Box<RunRecord>>),
+    /// All runs of an instance that was removed.
+    RunsRemoved(JobId, InstanceId),
+    /// An agent on which the shard has something.
+    Agent(AgentId, Option<Arc<AgentRecord>>),
+}
+
+impl Write {
+    /// What must not be torn: writes of one instance that follow each other.
+    #[must_use]
+    pub fn unit(&self) -> Option<(&JobId, InstanceId)> {
+        match self {
+            Self::Instance(job, i, _)
+            | Self::Slot(job, i, _, _)
+            | Self::Run(job, i, _, _)
+            | Self::RunsRemoved(job, i) => Some((job, *i)),
+            Self::Framework(_) | Self::Summary(..) | Self::Agent(..) => None,
+        }
+    }
+}
+
+/// Something for Mesos.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Uses offers of one agent.
+    Accept(Accept),
+    /// Gives offers back.
+    Decline {
+        /// The offers.
+        offers: Vec<OfferId>,
+        /// For how long the same is not wanted again, in milliseconds.
+        refuse_ms: u64,
+    },
+    /// Ends a task.
+    Kill {
+        /// The task's id as Mesos has it.
+        task: String,
+        /// The agent, where it is known.
+        agent: Option<AgentId>,
+        /// Milliseconds between SIGTERM and SIGKILL; none leaves it to the task's own policy.
+        grace_ms: Option<u64>,
+    },
+    /// Tells Mesos that a status update is durable.
+    Acknowledge {
+        /// The task's id as Mesos has it.
+        task: String,
+        /// The agent.
+        agent: AgentId,
+        /// The update's.
+        uuid: Vec<u8>,
+    },
+    /// Tells Mesos that an operation's status is durable.
+    AcknowledgeOperation {
+        /// The operation's id.
+        id: String,
+        /// The agent.
+        agent: Option<AgentId>,
+        /// The update's.
+        uuid: Vec<u8>,
+    },
+    /// Asks for the states of these tasks; of all that Mesos knows, where there are none.
+    Reconcile(Vec<(TaskId, Option<AgentId>)>),
+    /// Asks for the states of these operations.
+    ReconcileOperations(Vec<(String, AgentId)>),
+    /// Wants offers, also of what was declined.
+    Revive,
+    /// Wants no offers.
+    Suppress,
+}
+
+/// The use of offers.
+#[derive(Debug, Clone)]
+pub struct Accept {
+    /// The agent.
+    pub agent: AgentId,
+    /// The offers, all of that agent.
+    pub offers: Vec<OfferId>,
+    /// What is done, in this order.
+    pub operations: Vec<Operation>,
+    /// For how long the rest is not wanted again, in milliseconds.
+    pub refuse_ms: u64,
+}
+
+/// An operation on offered resources.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    /// Reserves for a slot.
+    Reserve {
+        /// The operation's id.
+        id: String,
+        /// The slot.
+        slot: SlotRef,
+        /// The scalars.
+        resources: Resources,
+        /// The ports.
+        ports: Vec<u16>,
+    },
+    /// Gives a reservation up.
+    Unreserve {
+        /// The operation's id.
+        id: String,
+        /// What was offered.
+        reserved: Reserved,
+    },
+    /// Launches a task.
+    Launch(Box<Launch>),
+}
+
+/// The launch of a run.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The task.
+    pub task: TaskId,
+    /// The agent.
+    pub agent: AgentId,
+    /// Its configuration.
+    pub config: Arc<JobConfig>,
+    /// The slot whose reservation it uses; none for unreserved resources.
+    pub slot: Option<SlotRef>,
+    /// The principal of that reservation, if it was offered; else the framework's own.
+    pub principal: Option<Arc<str>>,
+    /// The scalars it gets.
+    pub resources: Resources,
+    /// Its ports, in the order of the configuration's.
+    pub ports: Vec<u16>,
+}
