@@ -1,6 +1,6 @@
 //! What no back end accepts, checked in one place so that all of them answer alike.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::{Key, KeyRange, Limits, Op, StoreError, Txn};
 
@@ -12,7 +12,7 @@ pub(crate) fn txn(txn: &Txn, limits: &Limits) -> Result<(), StoreError> {
     for compare in &txn.compares {
         key("compare.key", compare.key(), limits)?;
     }
-    let mut written: HashSet<&Key> = HashSet::with_capacity(txn.then.len());
+    let mut written: BTreeSet<&Key> = BTreeSet::new();
     for op in &txn.then {
         match op {
             Op::Put { key: written_key, value, .. } => {
@@ -35,7 +35,9 @@ pub(crate) fn txn(txn: &Txn, limits: &Limits) -> Result<(), StoreError> {
                 }
             }
             Op::DeleteRange { range } => {
-                if let Some(key) = written.iter().find(|key| range.contains(key)) {
+                // The first one at or behind the start is in the range, or none is.
+                let first = written.range::<&Key, _>(&range.start..).next();
+                if let Some(key) = first.filter(|key| range.contains(key)) {
                     return Err(twice(key));
                 }
             }

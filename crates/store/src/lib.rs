@@ -20,6 +20,8 @@ pub mod keys;
 mod memory;
 mod pages;
 mod store;
+#[cfg(feature = "suite")]
+pub mod suite;
 mod types;
 mod watch_hub;
 
