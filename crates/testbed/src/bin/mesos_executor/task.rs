@@ -48,12 +48,9 @@ impl Task {
 
 /// Waits for the leader, then ends what it left behind, before its id can go to another group.
 fn wait(mut child: Child, group: Pid) -> std::io::Result<ExitStatus> {
-    loop {
-        match waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-            Err(rustix::io::Errno::INTR) => {}
-            _ => break,
-        }
-    }
+    let leader = WaitId::Pid(group);
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while let Err(rustix::io::Errno::INTR) = waitid(leader.clone(), ended) {}
     let _ = kill_process_group(group, Signal::KILL);
     child.wait()
 }
