@@ -1,0 +1,395 @@
+//! A small model of Mesos: agents with reservations and tasks, offers, calls, and updates that are
+//! sent again until acknowledged. Only what the shard relies on; the conformance of a full model to
+//! the real Mesos is the business of the simulated Mesos.
+
+use peloton_core::{
+    Accept, Effect, MesosEvent, Offer, Operation, OperationState, OperationUpdate, Reserved,
+    SlotRef, StatusUpdate, TaskStatus,
+};
+use peloton_model::{AgentId, AgentRecord, Milli, OfferId, PortSet, Resources};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+pub(crate) struct Agent {
+    pub(crate) free: Resources,
+    pub(crate) ports: PortSet,
+    /// Reservations, and whether a task uses each.
+    pub(crate) reserved: BTreeMap<SlotRef, (Resources, PortSet)>,
+    pub(crate) reachable: bool,
+    pub(crate) offered: Option<OfferId>,
+}
+
+pub(crate) struct Task {
+    pub(crate) agent: AgentId,
+    pub(crate) slot: Option<SlotRef>,
+    pub(crate) resources: Resources,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) status: TaskStatus,
+    pub(crate) grace_over: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Mesos {
+    pub(crate) agents: BTreeMap<AgentId, Agent>,
+    /// Tasks that run, or whose last update is not acknowledged.
+    pub(crate) tasks: BTreeMap<String, Task>,
+    unacknowledged: BTreeMap<Vec<u8>, StatusUpdate>,
+    operations: BTreeMap<Vec<u8>, OperationUpdate>,
+    known_operations: BTreeMap<String, OperationState>,
+    pub(crate) events: VecDeque<MesosEvent>,
+    suppressed: bool,
+    refused: BTreeSet<AgentId>,
+    next: u64,
+    /// Every task that was ever launched: an id must not come twice.
+    pub(crate) launched: BTreeSet<String>,
+    pub(crate) problems: Vec<String>,
+}
+
+impl Mesos {
+    pub(crate) fn new(agents: u32) -> Self {
+        let agent = |i| {
+            let free = Resources {
+                cpus: Milli(4000),
+                mem_mb: Milli(4_000_000),
+                disk_mb: Milli(4_000_000),
+                gpus: Milli(0),
+            };
+            let agent = Agent {
+                free,
+                ports: PortSet::from_ranges([(31000, 31020)]),
+                reserved: BTreeMap::new(),
+                reachable: true,
+                offered: None,
+            };
+            (AgentId::new(&format!("agent-{i}")), agent)
+        };
+        Self { agents: (0..agents).map(agent).collect(), ..Default::default() }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// A new subscription: offers are withdrawn, suppression and filters forgotten.
+    pub(crate) fn subscribe(&mut self) {
+        self.events.clear();
+        self.suppressed = false;
+        self.refused.clear();
+        self.agents.values_mut().for_each(|a| a.offered = None);
+        let framework = peloton_model::FrameworkId::new("framework");
+        self.events.push_back(MesosEvent::Subscribed { framework });
+    }
+
+    /// One round of the allocator.
+    pub(crate) fn allocate(&mut self) {
+        if self.suppressed {
+            return;
+        }
+        let mut offers = Vec::new();
+        let mut next = self.next;
+        for (id, agent) in &mut self.agents {
+            let skip = agent.offered.is_some() || self.refused.contains(id) || !agent.reachable;
+            if skip {
+                continue;
+            }
+            let used: BTreeSet<_> = self.tasks.values().filter_map(|t| t.slot.clone()).collect();
+            next += 1;
+            let offer = OfferId::new(&format!("offer-{next}"));
+            agent.offered = Some(offer.clone());
+            let reserved = agent
+                .reserved
+                .iter()
+                .filter(|(slot, _)| !used.contains(slot))
+                .map(|(slot, (resources, ports))| Reserved {
+                    slot: slot.clone(),
+                    role: "peloton/0".into(),
+                    principal: None,
+                    resources: *resources,
+                    ports: ports.clone(),
+                })
+                .collect();
+            let record = AgentRecord { host: id.as_str().into(), ..Default::default() };
+            offers.push(Offer {
+                id: offer,
+                agent: id.clone(),
+                record: Arc::new(record),
+                free: agent.free,
+                ports: agent.ports.clone(),
+                reserved,
+            });
+        }
+        self.next = next;
+        if !offers.is_empty() {
+            self.events.push_back(MesosEvent::Offers(offers));
+        }
+    }
+
+    pub(crate) fn call(&mut self, effect: Effect) {
+        match effect {
+            Effect::Accept(accept) => self.accept(accept),
+            Effect::Decline { offers, .. } => {
+                for offer in offers {
+                    if let Some(id) = self.take_offer(&offer) {
+                        self.refused.insert(id);
+                    }
+                }
+            }
+            Effect::Kill { task, .. } => self.kill(&task),
+            Effect::Acknowledge { task, uuid, .. } => self.acknowledge(&task, &uuid),
+            Effect::AcknowledgeOperation { id, uuid, .. } => {
+                if let Some(update) = self.operations.remove(&uuid) {
+                    assert_eq!(update.id, id);
+                    self.known_operations.remove(&id);
+                }
+            }
+            Effect::Reconcile(tasks) => self.reconcile(tasks),
+            Effect::ReconcileOperations(operations) => {
+                for (id, agent) in operations {
+                    let reachable = self.agents.get(&agent).is_some_and(|a| a.reachable);
+                    let state = match self.known_operations.get(&id) {
+                        _ if !reachable => OperationState::Pending,
+                        Some(state) => *state,
+                        None => OperationState::Unknown,
+                    };
+                    let update = OperationUpdate {
+                        id,
+                        state,
+                        agent: Some(agent),
+                        uuid: None,
+                        message: None,
+                    };
+                    self.events.push_back(MesosEvent::Operation(update));
+                }
+            }
+            Effect::Revive => {
+                self.suppressed = false;
+                self.refused.clear();
+            }
+            Effect::Suppress => self.suppressed = true,
+        }
+    }
+
+    fn take_offer(&mut self, offer: &OfferId) -> Option<AgentId> {
+        let (id, agent) =
+            self.agents.iter_mut().find(|(_, a)| a.offered.as_ref() == Some(offer))?;
+        agent.offered = None;
+        Some(id.clone())
+    }
+
+    fn accept(&mut self, accept: Accept) {
+        let valid =
+            accept.offers.iter().all(|o| self.take_offer(o).as_ref() == Some(&accept.agent));
+        for operation in accept.operations {
+            match operation {
+                Operation::Reserve { id, slot, resources, ports } => {
+                    let ok = valid && self.reserve(&accept.agent, slot, resources, &ports);
+                    self.operation(id, &accept.agent, ok);
+                }
+                Operation::Unreserve { id, reserved } => {
+                    let ok = valid && self.unreserve(&accept.agent, &reserved.slot);
+                    self.operation(id, &accept.agent, ok);
+                }
+                Operation::Launch(launch) => {
+                    let id = launch.task.to_string();
+                    if !self.launched.insert(id.clone()) {
+                        self.problems.push(format!("{id} was launched twice"));
+                    }
+                    let ok = valid && self.start(&id, &launch);
+                    if !ok {
+                        self.update(&id, TaskStatus::Dropped, Some(accept.agent.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn operation(&mut self, id: String, agent: &AgentId, ok: bool) {
+        let state = if ok { OperationState::Finished } else { OperationState::Failed };
+        let uuid = self.number().to_be_bytes().to_vec();
+        self.known_operations.insert(id.clone(), state);
+        let update = OperationUpdate {
+            id,
+            state,
+            agent: Some(agent.clone()),
+            uuid: Some(uuid.clone()),
+            message: None,
+        };
+        self.operations.insert(uuid, update.clone());
+        self.events.push_back(MesosEvent::Operation(update));
+    }
+
+    fn reserve(&mut self, id: &AgentId, slot: SlotRef, need: Resources, ports: &[u16]) -> bool {
+        let Some(agent) = self.agents.get_mut(id) else { return false };
+        let fits = agent.free.fits(&need) && ports.iter().all(|p| agent.ports.contains(*p));
+        if !fits {
+            return false;
+        }
+        agent.free = agent.free.minus(&need);
+        for port in ports {
+            agent.ports.remove(*port);
+        }
+        agent.reserved.insert(slot, (need, ports.iter().copied().collect()));
+        true
+    }
+
+    fn unreserve(&mut self, id: &AgentId, slot: &SlotRef) -> bool {
+        let used = self.tasks.values().any(|t| t.slot.as_ref() == Some(slot));
+        let Some(agent) = self.agents.get_mut(id).filter(|_| !used) else { return false };
+        let Some((resources, ports)) = agent.reserved.remove(slot) else { return false };
+        agent.free = agent.free.plus(&resources);
+        agent.ports.extend(ports.ranges().iter().copied());
+        true
+    }
+
+    fn start(&mut self, id: &str, launch: &peloton_core::Launch) -> bool {
+        let used = self.tasks.values().any(|t| t.slot.is_some() && t.slot == launch.slot);
+        let Some(agent) = self.agents.get_mut(&launch.agent).filter(|a| a.reachable && !used)
+        else {
+            return false;
+        };
+        match &launch.slot {
+            Some(slot) if !agent.reserved.contains_key(slot) => return false,
+            Some(_) => {}
+            None if !agent.free.fits(&launch.resources) => return false,
+            None => {
+                agent.free = agent.free.minus(&launch.resources);
+                for port in &launch.ports {
+                    agent.ports.remove(*port);
+                }
+            }
+        }
+        let task = Task {
+            agent: launch.agent.clone(),
+            slot: launch.slot.clone(),
+            resources: launch.resources,
+            ports: launch.ports.clone(),
+            status: TaskStatus::Staging,
+            grace_over: false,
+        };
+        self.tasks.insert(id.to_owned(), task);
+        true
+    }
+
+    /// A task moves on by itself, or ends.
+    pub(crate) fn progress(&mut self, id: &str, status: TaskStatus) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        if !self.agents[&task.agent].reachable {
+            return;
+        }
+        task.status = status;
+        let agent = task.agent.clone();
+        if !status.is_live() {
+            self.free(id);
+        }
+        self.update(id, status, Some(agent));
+    }
+
+    fn free(&mut self, id: &str) {
+        let Some(task) = self.tasks.remove(id) else { return };
+        if task.slot.is_none()
+            && let Some(agent) = self.agents.get_mut(&task.agent)
+        {
+            agent.free = agent.free.plus(&task.resources);
+            agent.ports.extend(task.ports.iter().map(|p| (*p, *p)));
+        }
+    }
+
+    fn kill(&mut self, id: &str) {
+        match self.tasks.get_mut(id) {
+            Some(task) if self.agents[&task.agent].reachable => task.grace_over = true,
+            Some(_) => {}
+            None => self.reconcile_one(id.to_owned(), None),
+        }
+    }
+
+    fn update(&mut self, id: &str, status: TaskStatus, agent: Option<AgentId>) {
+        let uuid = self.number().to_be_bytes().to_vec();
+        let update = StatusUpdate {
+            task: id.to_owned(),
+            status,
+            agent,
+            uuid: Some(uuid.clone()),
+            healthy: None,
+            message: None,
+            reason: None,
+        };
+        self.unacknowledged.insert(uuid, update.clone());
+        self.events.push_back(MesosEvent::Status(update));
+    }
+
+    fn acknowledge(&mut self, task: &str, uuid: &[u8]) {
+        if let Some(update) = self.unacknowledged.remove(uuid) {
+            assert_eq!(update.task, task);
+        }
+    }
+
+    /// Updates that nobody acknowledged come again: the oldest of each task.
+    pub(crate) fn send_again(&mut self) {
+        let mut seen = BTreeSet::new();
+        for update in self.unacknowledged.values() {
+            let reachable = update.agent.as_ref().is_none_or(|id| self.agents[id].reachable);
+            if reachable && seen.insert(update.task.clone()) {
+                self.events.push_back(MesosEvent::Status(update.clone()));
+            }
+        }
+        let operations: Vec<_> = self.operations.values().cloned().collect();
+        self.events.extend(operations.into_iter().map(MesosEvent::Operation));
+    }
+
+    fn reconcile(&mut self, tasks: Vec<(peloton_model::TaskId, Option<AgentId>)>) {
+        if tasks.is_empty() {
+            let all: Vec<_> = self.tasks.keys().cloned().collect();
+            all.into_iter().for_each(|id| self.reconcile_one(id, None));
+        }
+        for (task, agent) in tasks {
+            self.reconcile_one(task.to_string(), agent);
+        }
+    }
+
+    fn reconcile_one(&mut self, id: String, agent: Option<AgentId>) {
+        let task = self.tasks.get(&id);
+        let agent = task.map(|t| t.agent.clone()).or(agent);
+        let reachable =
+            agent.as_ref().and_then(|a| self.agents.get(a)).is_some_and(|a| a.reachable);
+        let status = match task {
+            _ if !reachable => TaskStatus::Unreachable,
+            Some(task) => task.status,
+            None => TaskStatus::Gone,
+        };
+        self.events.push_back(MesosEvent::Status(StatusUpdate {
+            task: id,
+            status,
+            agent,
+            uuid: None,
+            healthy: None,
+            message: None,
+            reason: Some("RECONCILIATION".to_owned()),
+        }));
+    }
+
+    pub(crate) fn cut_off(&mut self, id: &AgentId) {
+        let Some(agent) = self.agents.get_mut(id).filter(|a| a.reachable) else { return };
+        agent.reachable = false;
+        agent.offered = None;
+        let gone: Vec<_> =
+            self.tasks.iter().filter(|(_, t)| t.agent == *id).map(|(t, _)| t.clone()).collect();
+        for task in gone {
+            self.update(&task, TaskStatus::Unreachable, Some(id.clone()));
+        }
+    }
+
+    pub(crate) fn come_back(&mut self, id: &AgentId) {
+        let Some(agent) = self.agents.get_mut(id).filter(|a| !a.reachable) else { return };
+        agent.reachable = true;
+        let back: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|(_, t)| t.agent == *id)
+            .map(|(t, task)| (t.clone(), task.status))
+            .collect();
+        for (task, status) in back {
+            self.update(&task, status, Some(id.clone()));
+        }
+    }
+}
