@@ -36,6 +36,9 @@ mod snapshots;
 mod store;
 mod writer;
 
+#[cfg(test)]
+mod fault_tests;
+
 pub use options::Options;
 pub use schema::SCHEMA_VERSION;
 pub use store::EmbeddedStore;
