@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod calls;
+pub mod convert;
 pub mod leader;
 pub mod recordio;
 pub mod session;

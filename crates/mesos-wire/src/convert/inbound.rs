@@ -1,0 +1,210 @@
+//! Events of Mesos as inputs of the shard.
+
+use super::{Identity, LABEL_INSTANCE, LABEL_JOB, LABEL_SLOT};
+use peloton_core::{
+    MesosEvent, Offer, OperationState, OperationUpdate, Reserved, SlotRef, StatusUpdate, TaskStatus,
+};
+use peloton_model::{AgentId, AgentRecord, JobId, Milli, OfferId, PortSet, Resources, SlotId};
+use peloton_proto::mesos::v1 as mesos;
+use peloton_proto::mesos::v1::scheduler::{Event, event};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An event as the shard takes it; none for those that say nothing to it (heartbeats, messages of
+/// executors, inverse offers, and kinds that are not known here).
+#[must_use]
+pub fn event(identity: &Identity, event: Event) -> Option<MesosEvent> {
+    match event::Type::try_from(event.r#type?).ok()? {
+        event::Type::Offers => {
+            let offers = event.offers?.offers;
+            Some(MesosEvent::Offers(offers.into_iter().map(|o| offer(identity, o)).collect()))
+        }
+        event::Type::Rescind => {
+            Some(MesosEvent::Rescind(OfferId::new(&event.rescind?.offer_id?.value)))
+        }
+        event::Type::Update => status(event.update?.status?).map(MesosEvent::Status),
+        event::Type::UpdateOperationStatus => {
+            operation(event.update_operation_status?.status?).map(MesosEvent::Operation)
+        }
+        _ => None,
+    }
+}
+
+fn offer(identity: &Identity, offer: mesos::Offer) -> Offer {
+    let mut free = Pool::default();
+    let mut reserved: BTreeMap<(SlotRef, Option<String>), Pool> = BTreeMap::new();
+    for resource in &offer.resources {
+        match owner(identity, resource) {
+            Owner::Nobody => free.add(resource),
+            Owner::Slot(slot, principal) => {
+                reserved.entry((slot, principal)).or_default().add(resource);
+            }
+            Owner::Others => {}
+        }
+    }
+    let role: Arc<str> = identity.role.as_str().into();
+    let reserved = reserved
+        .into_iter()
+        .map(|((slot, principal), pool)| Reserved {
+            slot,
+            role: role.clone(),
+            principal: principal.map(Into::into),
+            resources: pool.scalars,
+            ports: pool.ports(),
+        })
+        .collect();
+    Offer {
+        id: OfferId::new(&offer.id.value),
+        agent: AgentId::new(&offer.agent_id.value),
+        free: free.scalars,
+        ports: free.ports(),
+        reserved,
+        record: Arc::new(AgentRecord {
+            host: offer.hostname.into(),
+            attributes: offer.attributes.iter().filter_map(attribute).collect(),
+            url: offer.url.map(url).unwrap_or_default(),
+        }),
+    }
+}
+
+/// Scalars and ports that belong together.
+#[derive(Default)]
+struct Pool {
+    scalars: Resources,
+    ranges: Vec<(u16, u16)>,
+}
+
+impl Pool {
+    fn add(&mut self, resource: &mesos::Resource) {
+        let scalar = || Milli::from_f64(resource.scalar.as_ref().map_or(0.0, |s| s.value));
+        let mut one = Resources::default();
+        match resource.name.as_str() {
+            "cpus" => one.cpus = scalar(),
+            "mem" => one.mem_mb = scalar(),
+            "disk" => one.disk_mb = scalar(),
+            "gpus" => one.gpus = scalar(),
+            "ports" => {
+                let ranges = resource.ranges.iter().flat_map(|r| &r.range);
+                self.ranges.extend(ranges.filter_map(|r| {
+                    let to = u16::try_from(r.end).unwrap_or(u16::MAX);
+                    u16::try_from(r.begin).ok().map(|from| (from, to))
+                }));
+            }
+            _ => {}
+        }
+        self.scalars = self.scalars.plus(&one);
+    }
+
+    fn ports(&self) -> PortSet {
+        PortSet::from_ranges(self.ranges.iter().copied())
+    }
+}
+
+enum Owner {
+    Nobody,
+    Slot(SlotRef, Option<String>),
+    Others,
+}
+
+fn owner(identity: &Identity, resource: &mesos::Resource) -> Owner {
+    let special = resource.revocable.is_some()
+        || resource.shared.is_some()
+        || resource.provider_id.is_some()
+        || resource.disk.is_some();
+    match resource.reservations.as_slice() {
+        _ if special => Owner::Others,
+        [] => Owner::Nobody,
+        [reservation] if reservation.role.as_deref() == Some(&identity.role) => {
+            match reservation.labels.as_ref().and_then(slot) {
+                Some(slot) => Owner::Slot(slot, reservation.principal.clone()),
+                None => Owner::Others,
+            }
+        }
+        _ => Owner::Others,
+    }
+}
+
+fn slot(labels: &mesos::Labels) -> Option<SlotRef> {
+    let value = |key: &str| {
+        labels.labels.iter().find(|label| label.key == key).and_then(|label| label.value.as_deref())
+    };
+    Some(SlotRef {
+        job: JobId::new(value(LABEL_JOB)?).ok()?,
+        instance: value(LABEL_INSTANCE)?.parse().ok()?,
+        slot: SlotId(value(LABEL_SLOT)?.parse().ok()?),
+    })
+}
+
+/// An attribute as text, in the forms in which operators write them on an agent's command line.
+fn attribute(attribute: &mesos::Attribute) -> Option<(String, String)> {
+    let text = if let Some(text) = &attribute.text {
+        text.value.clone()
+    } else if let Some(scalar) = &attribute.scalar {
+        scalar.value.to_string()
+    } else if let Some(ranges) = &attribute.ranges {
+        let all: Vec<_> = ranges.range.iter().map(|r| format!("{}-{}", r.begin, r.end)).collect();
+        format!("[{}]", all.join(","))
+    } else {
+        format!("{{{}}}", attribute.set.as_ref()?.item.join(","))
+    };
+    Some((attribute.name.clone(), text))
+}
+
+fn url(url: mesos::Url) -> String {
+    let host = url.address.ip.or(url.address.hostname).unwrap_or_default();
+    let path = url.path.unwrap_or_default();
+    format!("{}://{host}:{}{path}", url.scheme, url.address.port)
+}
+
+fn status(status: mesos::TaskStatus) -> Option<StatusUpdate> {
+    use mesos::TaskState as State;
+    let state = match State::try_from(status.state).ok()? {
+        State::TaskStaging => TaskStatus::Staging,
+        State::TaskStarting => TaskStatus::Starting,
+        State::TaskRunning => TaskStatus::Running,
+        State::TaskKilling => TaskStatus::Killing,
+        State::TaskFinished => TaskStatus::Finished,
+        State::TaskFailed => TaskStatus::Failed,
+        State::TaskKilled => TaskStatus::Killed,
+        State::TaskError => TaskStatus::Error,
+        State::TaskLost => TaskStatus::Lost,
+        State::TaskDropped => TaskStatus::Dropped,
+        State::TaskUnreachable => TaskStatus::Unreachable,
+        State::TaskGone => TaskStatus::Gone,
+        State::TaskGoneByOperator => TaskStatus::GoneByOperator,
+        State::TaskUnknown => TaskStatus::Unknown,
+    };
+    let reason = status.reason.and_then(|r| mesos::task_status::Reason::try_from(r).ok());
+    Some(StatusUpdate {
+        task: status.task_id.value,
+        status: state,
+        agent: status.agent_id.map(|id| AgentId::new(&id.value)),
+        uuid: status.uuid.filter(|uuid| !uuid.is_empty()),
+        healthy: status.healthy,
+        message: status.message.filter(|text| !text.is_empty()),
+        reason: reason.map(|r| r.as_str_name().trim_start_matches("REASON_").to_owned()),
+    })
+}
+
+fn operation(status: mesos::OperationStatus) -> Option<OperationUpdate> {
+    use mesos::OperationState as State;
+    let state = match State::try_from(status.state).ok()? {
+        State::OperationFinished => OperationState::Finished,
+        State::OperationFailed | State::OperationError | State::OperationDropped => {
+            OperationState::Failed
+        }
+        State::OperationGoneByOperator => OperationState::Gone,
+        State::OperationUnknown => OperationState::Unknown,
+        State::OperationUnsupported
+        | State::OperationPending
+        | State::OperationUnreachable
+        | State::OperationRecovering => OperationState::Pending,
+    };
+    Some(OperationUpdate {
+        id: status.operation_id?.value,
+        state,
+        agent: status.agent_id.map(|id| AgentId::new(&id.value)),
+        uuid: status.uuid.map(|uuid| uuid.value),
+        message: status.message,
+    })
+}
