@@ -20,7 +20,7 @@ const DIRECTORY: &str = "PELOTON_STORE_TEST_DIRECTORY";
 /// Which round of the crash test it is.
 const ROUND: &str = "PELOTON_STORE_TEST_ROUND";
 
-const ROUNDS: u64 = 30;
+const ROUNDS: u64 = 60;
 const WRITERS: u64 = 6;
 const KEYS_PER_TXN: usize = 5;
 
