@@ -70,8 +70,8 @@ fn listen(
     let response = post(settings, call).map_err(|_| Stop::Broken)?;
     match response.status {
         200 => {}
-        // The agent recovers, or does not know its own state yet.
-        503 | 500 => return Err(Stop::Broken),
+        // An agent that starts answers 404 until it serves this path, and 503 while it recovers.
+        404 | 500 | 503 => return Err(Stop::Broken),
         status => {
             let text = response.text().unwrap_or_default();
             return Err(Stop::Refused(format!("the agent answers {status} to SUBSCRIBE: {text}")));
@@ -161,6 +161,56 @@ fn send_all(settings: &Settings, updates: &Receiver<(u64, Update)>, inputs: &Sen
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the supervisor hears when an agent gives this answer to a subscription.
+    fn heard_after(answer: &'static str) -> Vec<String> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let agent = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            // The call's body follows its head; what is left unread would reset the connection.
+            let mut length = 0;
+            while stream.read_line(&mut line).unwrap() > 2 {
+                length = line
+                    .strip_prefix("Content-Length: ")
+                    .map_or(length, |v| v.trim().parse().unwrap());
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            std::io::Write::write_all(stream.get_mut(), answer.as_bytes()).unwrap();
+        });
+        let settings = Settings {
+            address,
+            path: "/slave(1)/api/v1/executor".to_owned(),
+            framework_id: "f".to_owned(),
+            executor_id: "e".to_owned(),
+            token: None,
+            checkpoint: true,
+            recovery_timeout: Duration::from_secs(1),
+            shutdown_grace_period: Duration::from_secs(1),
+            max_backoff: Duration::from_millis(1),
+        };
+        let (sender, inputs) = channel();
+        subscribe(&settings, 7, Duration::ZERO, json!({}), sender).unwrap();
+        agent.join().unwrap();
+        inputs.iter().map(|input| format!("{input:?}")).collect()
+    }
+
+    #[test]
+    fn an_agent_that_starts_is_waited_for_and_a_refusal_is_final() {
+        let gone = "Disconnected { connection: 7 }";
+        for starting in ["404 Not Found", "503 Service Unavailable"] {
+            let answer = format!("HTTP/1.1 {starting}\r\nContent-Length: 0\r\n\r\n").leak();
+            assert_eq!(heard_after(answer), [gone], "{starting}");
+        }
+        let heard = heard_after("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        assert_eq!(heard, ["Refused(\"the agent answers 403 to SUBSCRIBE: no\")"]);
+        let record = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n2\n{}x";
+        let event = "Event { connection: 7, event: Object {} }";
+        assert_eq!(heard_after(record), ["Subscribed { connection: 7 }", event, gone]);
+    }
 
     #[test]
     fn records_are_read_whole_and_a_broken_one_ends_the_stream() {
