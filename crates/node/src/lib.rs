@@ -1,1 +1,31 @@
 //! Runs shards: ownership, inbox, commits, effects, timers.
+//!
+//! A shard's rules are in `peloton-core`, which does no I/O. Here is what it needs around it: a lease
+//! that says who may run a shard, the shard's records read and written, a Mesos client, a clock. Each
+//! shard is one task with one inbox; in it, inputs are stepped one after another, their writes are
+//! gathered into transactions (each compares the ownership key, so a deposed owner cannot commit),
+//! and effects leave when the transactions before them are durable.
+//!
+//! Whatever goes wrong (the lease is lost, a commit conflicts, a watch is compacted) ends the run of
+//! the shard; the next one begins with the records. There is no other way of recovering.
+
+mod cluster;
+mod commit;
+mod lease;
+mod load;
+mod node;
+mod outbox;
+mod runner;
+mod status;
+
+pub use cluster::{ClusterError, open_cluster};
+pub use node::{Node, Options};
+pub use status::{ShardPhase, ShardStatus};
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The time in Unix milliseconds. A clock before 1970 counts as 1970.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,97 @@
+//! All shards of one master.
+
+use crate::lease;
+use crate::runner::Runner;
+use crate::status::ShardStatus;
+use peloton_core::Settings;
+use peloton_mesos as mesos;
+use peloton_model::ShardId;
+use peloton_store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// How long a stop waits for what is in hand to become durable and leave.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a node needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The master's id, new with each start of the process.
+    pub master: String,
+    /// Where it serves the API, `host:port`, for others to see.
+    pub address: String,
+    /// How many shards the cluster has.
+    pub shards: u16,
+    /// How long shards stay with a master that is not heard of.
+    pub lease_ttl: Duration,
+    /// The Mesos client's options; role and name are those of the whole, each shard adds its number.
+    pub mesos: mesos::Options,
+    /// What rules each shard; the shard's number and role are filled in.
+    pub settings: Settings,
+}
+
+/// All shards of one master.
+#[derive(Debug)]
+pub struct Node {
+    shards: Vec<watch::Receiver<ShardStatus>>,
+    stop: watch::Sender<bool>,
+    runners: JoinSet<()>,
+    lease_stop: watch::Sender<bool>,
+    lease: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts running shards. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn start(store: Arc<dyn Store>, options: Options) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (lease_stop, lease_stopped) = watch::channel(false);
+        let (held, lease) = lease::keep(store.clone(), options.lease_ttl, lease_stopped);
+        let options = Arc::new(options);
+        let (mut shards, mut runners) = (Vec::new(), JoinSet::new());
+        for number in 0..options.shards {
+            let shard = ShardId(number);
+            let (status, receiver) = watch::channel(ShardStatus::new(shard));
+            shards.push(receiver);
+            let runner = Runner {
+                shard,
+                store: store.clone(),
+                options: options.clone(),
+                lease: held.clone(),
+                stop: stopped.clone(),
+                status,
+            };
+            runners.spawn(runner.run());
+        }
+        Self { shards, stop, runners, lease_stop, lease }
+    }
+
+    /// How each shard is.
+    #[must_use]
+    pub fn status(&self) -> Vec<ShardStatus> {
+        self.shards.iter().map(|shard| shard.borrow().clone()).collect()
+    }
+
+    /// The shards' statuses, to be waited on for changes.
+    #[must_use]
+    pub fn watch(&self) -> Vec<watch::Receiver<ShardStatus>> {
+        self.shards.clone()
+    }
+
+    /// Finishes what is in hand, gives the shards up, and ends. Tasks keep running.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.runners.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
+            tracing::warn!("some shards did not finish in time; they go on at their next owner");
+            self.runners.shutdown().await;
+        }
+        self.lease_stop.send_replace(true);
+        let revoked = tokio::time::timeout(STOP_PATIENCE, &mut self.lease).await;
+        if revoked.is_err() {
+            self.lease.abort();
+        }
+    }
+}
