@@ -1,0 +1,314 @@
+//! The command line as clap sees it. The reference page is made from this, too.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::exit;
+use crate::ranges::{Instances, parse_instances};
+
+const EXAMPLES: &str = "\
+Examples:
+  peloton job create -f examples/service.yaml --watch
+  peloton job create web -f job.yaml
+  peloton job list -l team=search
+  peloton job status web
+  peloton job restart web --instances 0-4,7 --watch
+  peloton task list web
+  peloton task logs web 0 --follow
+  peloton --masters a:5289,b:5289 -o json cluster status
+";
+
+/// What `--help` ends with.
+pub(crate) fn after_help() -> String {
+    let mut text = format!("{EXAMPLES}\nExit codes:\n");
+    for (exit, meaning) in exit::TABLE {
+        let _ = writeln!(text, "  {:>3}  {meaning}", *exit as u8);
+    }
+    text
+}
+
+/// Manages jobs on Peloton.
+#[derive(Debug, Parser)]
+#[command(name = "peloton", version, after_help = after_help(), max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The masters, tried in turn: host:port, separated by commas
+    #[arg(
+        long,
+        global = true,
+        env = "PELOTON_MASTERS",
+        hide_env_values = true,
+        value_delimiter = ',',
+        default_value = "localhost:5289",
+        value_name = "HOST:PORT,..."
+    )]
+    pub(crate) masters: Vec<String>,
+    /// How to write what was asked for: a table for people, JSON or YAML for programs
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(crate) output: Format,
+    /// How long one request to the masters may take: 500ms, 30s, 5m
+    #[arg(long, global = true, default_value = "30s", value_parser = parse_duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// Write without colours, also on a terminal; NO_COLOR does the same
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// How output is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// One JSON document
+    Json,
+    /// One YAML document
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create, look at and change jobs
+    #[command(subcommand, visible_alias = "jobs")]
+    Job(JobCommand),
+    /// Look at the instances of jobs
+    #[command(subcommand, visible_alias = "tasks")]
+    Task(TaskCommand),
+    /// Look at the cluster
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Print completions for a shell: source <(peloton completions bash)
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the version of this program
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Create a job from a job file
+    Create(CreateArgs),
+    /// Print the configuration of a job, as a job file
+    Get(JobArg),
+    /// List jobs
+    List(ListArgs),
+    /// Change what needs no upgrade, such as the number of instances
+    Update(UpdateArgs),
+    /// End instances, and keep them from starting again
+    Stop(ActionArgs),
+    /// Start instances that do not run
+    Start(ActionArgs),
+    /// End instances and start them again
+    Restart(ActionArgs),
+    /// Delete a job: end its instances, release all that is reserved for it
+    Delete(DeleteArgs),
+    /// Show how a job is doing, and why instances wait
+    Status(JobArg),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// List the instances of a job
+    List(TaskListArgs),
+    /// Show one instance
+    Get(TaskArg),
+    /// Print what an instance wrote, read from its sandbox on the agent
+    Logs(LogsArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Show masters, shards, the store and Mesos
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobArg {
+    /// The id of the job
+    pub(crate) job: String,
+}
+
+/// Waiting for the end of what was asked for.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WatchArgs {
+    /// Wait until it is done and show the progress; Ctrl-C ends the waiting only
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// How long to wait at most; without it, as long as it takes
+    #[arg(long, value_parser = parse_duration, value_name = "TIME", requires = "watch")]
+    pub(crate) watch_timeout: Option<Duration>,
+}
+
+/// A job file.
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// The id of the job; without it, the job file has an `id`
+    #[arg(value_name = "ID")]
+    pub(crate) job: Option<String>,
+    /// The job file, YAML or JSON; - reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Refuse a file with fields that jobs do not have, instead of warning
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// Change the job only if this is its current version
+    #[arg(long, value_name = "VERSION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) expect_version: u64,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only jobs with this label; may be given more than once
+    #[arg(short, long = "label", value_parser = parse_label, value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActionArgs {
+    /// The id of the job
+    pub(crate) job: String,
+    /// Only these instances, such as 0-4,7; without it, all
+    #[arg(short, long, value_parser = parse_instances, value_name = "RANGES")]
+    pub(crate) instances: Option<Instances>,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// The id of the job
+    pub(crate) job: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskListArgs {
+    /// The id of the job
+    pub(crate) job: String,
+    /// Only these instances, such as 0-4,7; without it, all
+    #[arg(short, long, value_parser = parse_instances, value_name = "RANGES")]
+    pub(crate) instances: Option<Instances>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskArg {
+    /// The id of the job
+    pub(crate) job: String,
+    /// The number of the instance, from 0
+    pub(crate) instance: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The id of the job
+    pub(crate) job: String,
+    /// The number of the instance, from 0
+    pub(crate) instance: u32,
+    /// What was written to standard error, instead of standard output
+    #[arg(long)]
+    pub(crate) stderr: bool,
+    /// Go on as more is written, until the run ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Start with the last so many lines
+    #[arg(long, value_name = "LINES", conflicts_with = "offset")]
+    pub(crate) tail: Option<u64>,
+    /// Start after so many bytes
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) offset: Option<u64>,
+    /// An earlier run of the instance; without it, the current one
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<u64>,
+}
+
+/// Reads `500ms`, `30s`, `30`, `5m` or `2h`; more than nothing.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let wrong = || "expected a time such as 500ms, 30s, 5m or 2h".to_owned();
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "ms" => number / 1000.0,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(wrong()),
+    };
+    // A year is for ever, and the clock can still count it.
+    if !(seconds > 0.0 && seconds <= 366.0 * 86400.0) {
+        return Err("expected a time of more than nothing and at most a year".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected key=value".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        for (text, ms) in
+            [("500ms", 500), ("30", 30_000), ("1.5s", 1500), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "5x", "0", "-1", "1e9", "99999h", ".", "1 s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn labels() {
+        assert_eq!(parse_label("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(parse_label("a="), Ok(("a".into(), String::new())));
+        assert!(parse_label("a").is_err() && parse_label("=b").is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! `cluster status`.
+
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use peloton_client::Client;
+use peloton_proto::json::JsonMessage;
+use peloton_proto::peloton::cluster::{
+    ClusterInfo, ClusterStatus, GetRequest, GetStatusRequest, MesosStatus, StoreStatus,
+};
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::text;
+use crate::ui::{self, Ui};
+
+#[derive(Debug, Serialize)]
+struct ClusterDocument {
+    cluster: JsonMessage,
+    status: JsonMessage,
+}
+
+pub(super) async fn status(client: &Client, ui: &Ui) -> Result<(), Failure> {
+    let info = client.cluster().get(GetRequest {}).await?.result.unwrap_or_default();
+    let status = client.cluster().get_status(GetStatusRequest {}).await?.result.unwrap_or_default();
+    let document = ClusterDocument { cluster: ui::message(&info)?, status: ui::message(&status)? };
+    ui.show(&document, || page(ui, &info, &status))
+}
+
+fn page(ui: &Ui, info: &ClusterInfo, status: &ClusterStatus) -> String {
+    let mut page = ui::pairs(&[
+        ("Cluster", text::or_none(&info.name)),
+        ("Created", text::time_ms(info.created_at)),
+        ("Store", store(status.store.as_ref())),
+        ("Mesos", mesos(status.mesos.as_ref())),
+    ]);
+    let mut masters = ui.table(&["MASTER", "ADDRESS", "VERSION", "STARTED", "SHARDS"]);
+    for master in &status.masters {
+        let mark = if master.answering { " (answers)" } else { "" };
+        let shards = status.shards.iter().filter(|shard| shard.owner == master.id).count();
+        masters.add_row(vec![
+            Cell::new(&master.id),
+            Cell::new(format!("{}{mark}", master.address)),
+            Cell::new(&master.version),
+            Cell::new(text::time_ms(master.started_at)),
+            Cell::new(shards),
+        ]);
+    }
+    let _ = write!(page, "\n{}", ui::lines(&masters));
+    let mut shards = ui.table(&["SHARD", "OWNER", "CONNECTION", "ROLE", "FRAMEWORK", "NOTE"]);
+    for shard in &status.shards {
+        shards.add_row(vec![
+            Cell::new(shard.number),
+            Cell::new(text::or_none(&shard.owner)),
+            ui.state(shard.connection().as_str_name()),
+            Cell::new(&shard.role),
+            Cell::new(text::or_none(&shard.framework_id)),
+            Cell::new(&shard.message),
+        ]);
+    }
+    let _ = write!(page, "\n{}", ui::lines(&shards));
+    page
+}
+
+fn store(store: Option<&StoreStatus>) -> String {
+    match store {
+        None => "not known".to_owned(),
+        Some(store) if store.healthy => format!("{}, healthy", store.r#type),
+        Some(store) => format!("{}, NOT healthy: {}", store.r#type, text::or_none(&store.message)),
+    }
+}
+
+fn mesos(mesos: Option<&MesosStatus>) -> String {
+    match mesos {
+        None => "not known".to_owned(),
+        Some(mesos) if mesos.connected => {
+            let version = match mesos.version.as_str() {
+                "" => String::new(),
+                version => format!(" ({version})"),
+            };
+            format!("connected, leader {}{version}", text::or_none(&mesos.leader))
+        }
+        Some(mesos) => format!("NOT connected: {}", text::or_none(&mesos.message)),
+    }
+}

@@ -1,0 +1,62 @@
+//! The commands, a file for each thing they are about.
+
+mod cluster;
+mod job;
+mod status;
+pub(crate) mod task;
+
+use clap::CommandFactory as _;
+use peloton_client::{Client, Options};
+use peloton_proto::peloton::job::JobId;
+use serde_json::json;
+
+use crate::args::{Cli, ClusterCommand, Command, JobCommand, TaskCommand};
+use crate::exit::Failure;
+use crate::logs;
+use crate::settle::Action;
+use crate::ui::Ui;
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let ui = Ui::new(&cli.global);
+    let options =
+        Options { masters: cli.global.masters, timeout: cli.global.timeout, ..Options::default() };
+    let client = || Client::new(options).map_err(Failure::from);
+    match cli.command {
+        Command::Job(command) => run_job(&client()?, &ui, command).await,
+        Command::Task(command) => match command {
+            TaskCommand::List(args) => task::list(&client()?, &ui, &args).await,
+            TaskCommand::Get(args) => task::get(&client()?, &ui, &args).await,
+            TaskCommand::Logs(args) => logs::logs(&client()?, &ui, &args).await,
+        },
+        Command::Cluster(ClusterCommand::Status) => cluster::status(&client()?, &ui).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "peloton", &mut script);
+            ui.bytes(&script)
+        }
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            ui.show(&json!({ "version": version }), || format!("peloton {version}"))
+        }
+    }
+}
+
+async fn run_job(client: &Client, ui: &Ui, command: JobCommand) -> Result<(), Failure> {
+    match command {
+        JobCommand::Create(args) => job::create(client, ui, &args).await,
+        JobCommand::Get(args) => job::get(client, ui, &args.job).await,
+        JobCommand::List(args) => job::list(client, ui, &args).await,
+        JobCommand::Update(args) => job::update(client, ui, &args).await,
+        JobCommand::Stop(args) => job::act(client, ui, Action::Stop, &args).await,
+        JobCommand::Start(args) => job::act(client, ui, Action::Start, &args).await,
+        JobCommand::Restart(args) => job::act(client, ui, Action::Restart, &args).await,
+        JobCommand::Delete(args) => job::delete(client, ui, &args).await,
+        JobCommand::Status(args) => status::status(client, ui, &args.job).await,
+    }
+}
+
+/// A job's id as requests carry it.
+pub(crate) fn job_id(job: &str) -> Option<JobId> {
+    Some(JobId { value: job.to_owned() })
+}

@@ -1,0 +1,77 @@
+//! `job status`: how a job is doing, and why instances wait.
+
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use peloton_client::Client;
+use peloton_proto::peloton::job::{GetStatusRequest, JobStatus};
+
+use super::job_id;
+use crate::exit::Failure;
+use crate::text;
+use crate::ui::{self, Ui};
+
+pub(super) async fn status(client: &Client, ui: &Ui, job: &str) -> Result<(), Failure> {
+    let answer = client.jobs().get_status(GetStatusRequest { id: job_id(job) }).await?;
+    let status = answer.result.ok_or_else(|| Failure::no_job(job))?;
+    ui.show(&ui::message(&status)?, || page(ui, job, &status))
+}
+
+fn page(ui: &Ui, job: &str, status: &JobStatus) -> String {
+    let running = status.counts_by_state.get("RUNNING").copied().unwrap_or(0);
+    let mut pairs = vec![
+        ("Job", job.to_owned()),
+        ("State", status.state().as_str_name().to_owned()),
+        ("Instances", format!("{running} of {} running", status.instance_count)),
+    ];
+    if status.healthy > 0 || status.unhealthy > 0 {
+        let health = format!("{} healthy, {} unhealthy", status.healthy, status.unhealthy);
+        pairs.push(("Health", health));
+    }
+    pairs.push(("Version", versions(status)));
+    if !status.active_upgrade.is_empty() {
+        pairs.push(("Upgrade", status.active_upgrade.clone()));
+    }
+    if status.leftovers > 0 {
+        let left = format!("{} tasks and reservations", status.leftovers);
+        pairs.push(("Left over", left));
+    }
+    let mut page = ui::pairs(&pairs);
+    if !status.counts_by_state.is_empty() {
+        let mut table = ui.table(&["STATE", "INSTANCES"]);
+        for (state, count) in &status.counts_by_state {
+            table.add_row(vec![ui.state(state), Cell::new(count)]);
+        }
+        let _ = write!(page, "\n{}", ui::lines(&table));
+    }
+    if !status.waiting.is_empty() {
+        let _ = write!(page, "\n{}", waiting(ui, status));
+    }
+    page
+}
+
+/// The version asked for, and how many instances run it and others.
+fn versions(status: &JobStatus) -> String {
+    let others = status.versions.iter().filter(|(version, _)| **version != status.current_version);
+    let others: Vec<_> = others.map(|(version, count)| format!("{count} of {version}")).collect();
+    let current = status.versions.get(&status.current_version).copied().unwrap_or(0);
+    match others.is_empty() {
+        true => status.current_version.to_string(),
+        false => format!("{} ({current} live; {})", status.current_version, others.join(", ")),
+    }
+}
+
+fn waiting(ui: &Ui, status: &JobStatus) -> String {
+    let mut table = ui.table(&["WAITING", "AGENTS", "LACKING", "REASON"]);
+    for waiting in &status.waiting {
+        let lacking = waiting.lacking.iter().map(|l| format!("{} {}", l.reason, l.agents));
+        let lacking: Vec<_> = lacking.collect();
+        table.add_row(vec![
+            Cell::new(waiting.instances),
+            Cell::new(waiting.agents_looked_at),
+            Cell::new(text::or_none(&lacking.join(", "))),
+            Cell::new(waiting.reason.replace(['\n', '\r'], " ")),
+        ]);
+    }
+    ui::lines(&table)
+}

@@ -1,0 +1,83 @@
+//! Job files: examples, spellings, mistakes.
+
+use std::path::Path;
+
+use crate::master::Master;
+use crate::transcript::Transcript;
+
+fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn examples_are_accepted_without_a_warning() {
+    let master = Master::start();
+    let mut t = Transcript::new(&master.address());
+    for name in ["service.yaml", "batch.yaml", "original-2016.yaml"] {
+        t.file(name, &example(name));
+    }
+    assert_eq!(t.run("job create -f service.yaml --strict"), 0);
+    assert_eq!(t.run("job create -f batch.yaml --strict"), 0);
+    assert_eq!(t.run("job create myjob12345 -f original-2016.yaml --strict"), 0);
+    assert_eq!(t.run("job get myjob12345"), 0);
+    assert_eq!(t.run("job get hello-batch"), 0);
+    t.check("examples.txt");
+    let want = [
+        "create hello-service with 10 for ann",
+        "create hello-batch with 10 for ann",
+        "create myjob12345 with 10 for ann",
+    ];
+    assert_eq!(master.state().requests, want);
+}
+
+#[test]
+fn files_in_every_form() {
+    let master = Master::start();
+    let mut t = Transcript::new(&master.address());
+    t.file(
+        "two.yaml",
+        "id: a\ncommand: {value: x}\n---\nid: b\ninstancecount: 2\ncommand: {value: x}\n---\n",
+    );
+    assert_eq!(t.run("job create -f two.yaml"), 0);
+    assert_eq!(t.run("job create -f two.yaml -o json"), 4);
+    assert_eq!(t.run("job create one -f two.yaml"), 2);
+    assert_eq!(
+        t.run_with("job create c -f - -o yaml", "{\"instanceCount\": \"3\", \"command\": {}}"),
+        0
+    );
+    assert_eq!(t.run_with("job create -f -", "ID: 12345\nCommand: {value: x}\n"), 0);
+    assert_eq!(t.run_with("job create d -f -", "id: e\ncommand: {value: x}\n"), 0);
+    let typos =
+        "id: t\ncommand: {value: x}\ninstancesCount: 4\nresource: {cpuLimit: 2}\ncolour: red\n";
+    assert_eq!(t.run_with("job create -f -", typos), 0);
+    assert_eq!(t.run_with("job create -f - --strict", typos), 2);
+    t.check("files.txt");
+}
+
+#[test]
+fn mistakes_in_files() {
+    let master = Master::start();
+    let mut t = Transcript::new(&master.address());
+    t.run("job create x -f missing.yaml");
+    for (name, content) in [
+        ("syntax.yaml", "id: x\ncommand: {value: x\ninstanceCount: 1\n"),
+        ("indent.yaml", "id: x\n  command: y\n"),
+        ("twice.yaml", "id: x\nname: a\nname: b\n"),
+        ("same.yaml", "id: x\ninstanceCount: 1\ninstancecount: 2\n"),
+        ("type.yaml", "id: x\nresource:\n  cpusLimit: many\n"),
+        ("enum.yaml", "id: x\ntype: DAEMON\n"),
+        ("negative.yaml", "id: x\ninstanceCount: -1\n"),
+        ("list.yaml", "- id: x\n"),
+        ("empty.yaml", "# nothing\n"),
+        ("noid.yaml", "command: {value: x}\n"),
+        ("badid.yaml", "id: a b\ncommand: {value: x}\n"),
+        ("idlist.yaml", "id: [a]\ncommand: {value: x}\n"),
+        ("sameid.yaml", "id: a\n---\nid: a\n"),
+    ] {
+        t.file(name, content);
+        assert_eq!(t.run(&format!("job create -f {name}")), 2, "{name}");
+    }
+    t.check("mistakes.txt");
+    assert!(master.state().requests.is_empty());
+}
