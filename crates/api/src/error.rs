@@ -3,7 +3,7 @@
 use peloton_model::{Code, FieldError, IdError};
 use peloton_store::StoreError;
 
-/// Why a call got no answer. Turned into YARPC in [`crate::yarpc`] and into gRPC in [`crate::grpc`].
+/// Why a call got no answer. Turned into YARPC in `yarpc` and into gRPC in `grpc`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {

@@ -10,6 +10,7 @@ mod records;
 mod status;
 mod tasks;
 mod time;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use query::{JobPage, MAX_PAGE_BYTES, PageRequest};
 pub use records::Records;
 pub use status::JobStatus;
 pub use tasks::{Found, RunView, TaskPage, TaskView, Tasks};
+pub use watch::{News, StatusWatch};
 
 /// The time of day. Durations are never taken from it.
 pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;

@@ -94,7 +94,7 @@ pub(super) async fn query(
         while let Some(view) = found.try_next().await? {
             // Deleted since the scan.
             let Some(view) = view else { continue };
-            if out.jobs.len() == entries || (bytes > 0 && bytes >= MAX_PAGE_BYTES) {
+            if out.jobs.len() == entries || bytes >= MAX_PAGE_BYTES {
                 let job = out.jobs.last().map(|view| view.id.clone());
                 let shard = job.as_ref().map_or(cursor.shard, |job| records.shard(job));
                 out.next = Cursor { shard, job }.token();

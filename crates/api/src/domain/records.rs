@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peloton_model::{
-    Code, ConfigRecord, JobId, JobRecord, JobSummary, Version, decode_record, encode_record,
-    shard_of,
+    ClusterRecord, Code, ConfigRecord, JobId, JobRecord, JobSummary, Version, decode_record,
+    encode_record, shard_of,
 };
 use peloton_store::{Key, KeyValue, Revision, Store, StoreError, Txn, TxnResult, Value, keys};
 use serde::Serialize;
@@ -96,6 +96,14 @@ impl Records {
     ) -> Result<Option<Stored<T>>, ApiError> {
         let response = self.store.get(key).await?;
         response.kv.as_ref().map(stored).transpose()
+    }
+
+    /// What was decided when the cluster was created, if it is recorded.
+    ///
+    /// # Errors
+    /// `unavailable`; `internal` where the store is damaged.
+    pub async fn cluster(&self) -> Result<Option<ClusterRecord>, ApiError> {
+        Ok(self.read(keys::meta_cluster()).await?.map(|stored| stored.record))
     }
 
     /// What users ask of a job.

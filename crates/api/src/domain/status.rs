@@ -19,6 +19,18 @@ pub struct JobStatus {
     pub summary: JobSummary,
 }
 
+impl JobStatus {
+    /// The last status of a job of which nothing is left.
+    pub(super) fn gone(self) -> Self {
+        let summary = JobSummary {
+            state: JobState::Deleted,
+            deleted_at: self.summary.deleted_at,
+            ..Default::default()
+        };
+        Self { instance_count: 0, version: 0, summary, ..self }
+    }
+}
+
 pub(super) async fn status(records: &Records, job: &JobId) -> Result<Option<JobStatus>, ApiError> {
     // The job first: if it is deleted and created anew between the reads, the summary is of another
     // incarnation and not taken.

@@ -1,0 +1,139 @@
+//! gRPC: the same handlers over HTTP/2, with reflection and the standard health service.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Response};
+use peloton_model::Code;
+use peloton_proto::FILE_DESCRIPTOR_SET;
+use peloton_proto::peloton::cluster::cluster_manager_server::ClusterManagerServer;
+use peloton_proto::peloton::job::job_manager_server::JobManagerServer;
+use peloton_proto::peloton::task::task_manager_server::TaskManagerServer;
+use peloton_proto::peloton::upgrade::upgrade_manager_server::UpgradeManagerServer;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use crate::ApiError;
+use crate::domain::Caller;
+use crate::rpc::Grpc;
+
+/// How long a call may take whose caller named no deadline.
+pub(crate) const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
+/// The longest deadline that is kept: nobody waits a day, and greater numbers overflow clocks.
+pub(crate) const MAX_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// A call as it arrived; handed to the services with the request.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) caller: Caller,
+    pub(crate) has_deadline: bool,
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self { caller: Caller::new("", DEFAULT_PATIENCE), has_deadline: false }
+    }
+}
+
+impl Arrival {
+    /// From a request's headers. `rpc-caller` is taken as the name to be recorded with changes;
+    /// other `rpc-*` headers, and ones that are wrong, mean nothing here.
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let patience = text("grpc-timeout").and_then(parse_timeout);
+        let name = text("rpc-caller").unwrap_or_default();
+        let wait = patience.unwrap_or(DEFAULT_PATIENCE).min(MAX_PATIENCE);
+        Self { caller: Caller::new(name, wait), has_deadline: patience.is_some() }
+    }
+}
+
+/// `grpc-timeout`: up to eight digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let digits = text.strip_suffix(unit)?;
+    let legal = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let n: u64 = digits.parse().ok().filter(|_| legal)?;
+    match unit {
+        'H' => Some(Duration::from_secs(n * 3600)),
+        'M' => Some(Duration::from_secs(n * 60)),
+        'S' => Some(Duration::from_secs(n)),
+        'm' => Some(Duration::from_millis(n)),
+        'u' => Some(Duration::from_micros(n)),
+        'n' => Some(Duration::from_nanos(n)),
+        _ => None,
+    }
+}
+
+/// Every service on one set of routes; unknown ones are answered with UNIMPLEMENTED.
+pub(crate) fn routes(
+    grpc: &Grpc,
+    max_bytes: usize,
+) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (reporter, health) = health_reporter();
+    let routes = Routes::new(health)
+        .add_service(reflection().build_v1()?)
+        // Older tools, among them widespread releases of grpcurl, know only this one.
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(JobManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes))
+        .add_service(TaskManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes))
+        .add_service(UpgradeManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes))
+        .add_service(ClusterManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes));
+    Ok((routes.prepare(), reporter))
+}
+
+/// An error as gRPC says it.
+pub(crate) fn status(error: ApiError) -> Status {
+    let code = match error.code {
+        Code::InvalidArgument => tonic::Code::InvalidArgument,
+        Code::NotFound => tonic::Code::NotFound,
+        Code::AlreadyExists => tonic::Code::AlreadyExists,
+        Code::Aborted => tonic::Code::Aborted,
+        Code::FailedPrecondition => tonic::Code::FailedPrecondition,
+        Code::ResourceExhausted => tonic::Code::ResourceExhausted,
+        Code::PermissionDenied => tonic::Code::PermissionDenied,
+        Code::Unauthenticated => tonic::Code::Unauthenticated,
+        Code::Unavailable => tonic::Code::Unavailable,
+        Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+        Code::Internal => tonic::Code::Internal,
+        Code::Unimplemented => tonic::Code::Unimplemented,
+    };
+    Status::new(code, error.message)
+}
+
+/// An error as a whole answer, for calls that never reached a service.
+pub(crate) fn refusal(error: ApiError) -> Response<Body> {
+    status(error).into_http()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_as_the_protocol_writes_them() {
+        let ms = |n| Some(Duration::from_millis(n));
+        for (text, expected) in [
+            ("1H", ms(3_600_000)),
+            ("2M", ms(120_000)),
+            ("3S", ms(3000)),
+            ("99m", ms(99)),
+            ("5000u", ms(5)),
+            ("6000000n", ms(6)),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("", None),
+            ("m", None),
+            ("100000000m", None),
+            ("+1m", None),
+            ("1d", None),
+            ("1é", None),
+        ] {
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+}
