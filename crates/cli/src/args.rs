@@ -43,6 +43,7 @@ pub(crate) struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The masters, tried in turn: host:port, separated by commas
     #[arg(

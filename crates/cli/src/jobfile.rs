@@ -93,6 +93,9 @@ fn parse(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
             Some((_, message)) => message,
             None => message,
         };
+        let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+        // What a programmer could do about it helps nobody here.
+        let message = message.split_once(", set ").map_or(message, |(message, _)| message);
         Failure::usage(format!("{place}: {message}"))
     })?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())

@@ -64,8 +64,8 @@ async fn find(client: &Client, ui: &Ui, args: &LogsArgs) -> Result<RuntimeInfo, 
         let message = format!("instance {instance} of job {job:?} has no sandbox ({because})");
         if !args.follow || is_over(&runtime) {
             let hint = match runtime.run_number {
-                0 | 1 => "try again when it runs, or wait for it with --follow".to_owned(),
-                run => format!("--run {} shows the run before", run - 1),
+                0 => "try again when it runs, or wait for it with --follow",
+                _ => "--follow waits for it; --run N shows an earlier run",
             };
             return Err(Failure::new(Exit::Failed, message).hint(hint));
         }

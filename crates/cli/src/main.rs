@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod commands;
 mod exit;
+mod full;
 mod jobfile;
 mod logs;
 mod ranges;

@@ -28,9 +28,10 @@ hold several jobs as documents separated by `---`. See `examples/`.
 
 ## Output for programs
 
-`-o json` and `-o yaml` write the API's messages with the names of enums. What is zero, empty or
-absent is left out, as everywhere in the API's JSON; `instanceId` of instance 0, too. 64-bit
-integers are numbers. Fields may be added later; none is renamed or removed.
+`-o json` and `-o yaml` write the API's messages with the names of enums. What is zero or empty is
+written, too; what may be absent and is, is left out. Only job configurations are written as job
+files are: without what is zero or empty. 64-bit integers are numbers. Fields may be added later;
+none is renamed or removed.
 
 | command | document |
 | --- | --- |

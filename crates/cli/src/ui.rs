@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::{Format, Global};
 use crate::exit::{Exit, Failure};
+use crate::full::Full;
 
 /// Where and how output is written.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +106,16 @@ pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
     pairs.iter().map(line).collect()
 }
 
-/// A message as programs get it: the API's JSON, with the names of enums.
+/// A message as programs get it.
+pub(crate) fn full<M>(message: &M) -> Result<Full, Failure>
+where
+    M: prost::Message + prost::Name,
+{
+    Full::new(message)
+        .map_err(|error| Failure::new(Exit::Failed, format!("can not write: {error}")))
+}
+
+/// A job configuration as job files have it: the API's JSON, with the names of enums.
 pub(crate) fn message<M>(message: &M) -> Result<JsonMessage, Failure>
 where
     M: prost::Message + prost::Name,

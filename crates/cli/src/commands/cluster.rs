@@ -4,26 +4,26 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 use peloton_client::Client;
-use peloton_proto::json::JsonMessage;
 use peloton_proto::peloton::cluster::{
     ClusterInfo, ClusterStatus, GetRequest, GetStatusRequest, MesosStatus, StoreStatus,
 };
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::full::Full;
 use crate::text;
 use crate::ui::{self, Ui};
 
 #[derive(Debug, Serialize)]
 struct ClusterDocument {
-    cluster: JsonMessage,
-    status: JsonMessage,
+    cluster: Full,
+    status: Full,
 }
 
 pub(super) async fn status(client: &Client, ui: &Ui) -> Result<(), Failure> {
     let info = client.cluster().get(GetRequest {}).await?.result.unwrap_or_default();
     let status = client.cluster().get_status(GetStatusRequest {}).await?.result.unwrap_or_default();
-    let document = ClusterDocument { cluster: ui::message(&info)?, status: ui::message(&status)? };
+    let document = ClusterDocument { cluster: ui::full(&info)?, status: ui::full(&status)? };
     ui.show(&document, || page(ui, &info, &status))
 }
 

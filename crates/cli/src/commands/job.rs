@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::job_id;
 use crate::args::{ActionArgs, CreateArgs, DeleteArgs, ListArgs, UpdateArgs};
 use crate::exit::{Exit, Failure};
+use crate::full::Full;
 use crate::jobfile;
 use crate::ranges::Instances;
 use crate::settle::Action;
@@ -111,7 +112,7 @@ async fn get_config(client: &Client, job: &str) -> Result<JobConfig, Failure> {
 struct ListedJob {
     id: String,
     config: JsonMessage,
-    status: JsonMessage,
+    status: Full,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,7 +140,7 @@ pub(super) async fn list(client: &Client, ui: &Ui, args: &ListArgs) -> Result<()
     }
     let mut document = JobList { jobs: Vec::with_capacity(jobs.len()) };
     for (id, config, status) in &jobs {
-        let (config, status) = (ui::message(config)?, ui::message(status)?);
+        let (config, status) = (ui::message(config)?, ui::full(status)?);
         document.jobs.push(ListedJob { id: id.clone(), config, status });
     }
     if jobs.is_empty() {

@@ -14,7 +14,7 @@ use crate::ui::{self, Ui};
 pub(super) async fn status(client: &Client, ui: &Ui, job: &str) -> Result<(), Failure> {
     let answer = client.jobs().get_status(GetStatusRequest { id: job_id(job) }).await?;
     let status = answer.result.ok_or_else(|| Failure::no_job(job))?;
-    ui.show(&ui::message(&status)?, || page(ui, job, &status))
+    ui.show(&ui::full(&status)?, || page(ui, job, &status))
 }
 
 fn page(ui: &Ui, job: &str, status: &JobStatus) -> String {

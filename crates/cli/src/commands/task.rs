@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use comfy_table::Cell;
 use peloton_client::Client;
-use peloton_proto::json::JsonMessage;
 use peloton_proto::peloton::task::{GetRequest, InstanceRange, ListRequest, RuntimeInfo, TaskInfo};
 use serde::Serialize;
 
 use super::job_id;
 use crate::args::{TaskArg, TaskListArgs};
 use crate::exit::Failure;
+use crate::full::Full;
 use crate::ranges::Instances;
 use crate::text;
 use crate::ui::{self, Ui};
@@ -60,12 +60,12 @@ pub(crate) async fn get_task(
 
 #[derive(Debug, Serialize)]
 struct TaskDocument {
-    tasks: Vec<JsonMessage>,
+    tasks: Vec<Full>,
 }
 
 pub(super) async fn list(client: &Client, ui: &Ui, args: &TaskListArgs) -> Result<(), Failure> {
     let tasks = list_tasks(client, &args.job, args.instances.as_ref()).await?;
-    let messages: Result<_, _> = tasks.values().map(ui::message).collect();
+    let messages: Result<_, _> = tasks.values().map(ui::full).collect();
     if tasks.is_empty() {
         ui.note("no such instances");
     }
@@ -98,7 +98,7 @@ fn task_table(ui: &Ui, tasks: &BTreeMap<u32, TaskInfo>) -> String {
 pub(super) async fn get(client: &Client, ui: &Ui, args: &TaskArg) -> Result<(), Failure> {
     let task = get_task(client, &args.job, args.instance).await?;
     let none = RuntimeInfo::default();
-    ui.show(&ui::message(&task)?, || {
+    ui.show(&ui::full(&task)?, || {
         page(&args.job, args.instance, task.runtime.as_ref().unwrap_or(&none))
     })
 }
@@ -107,6 +107,10 @@ fn page(job: &str, instance: u32, runtime: &RuntimeInfo) -> String {
     let ports: Vec<_> = runtime.ports.iter().map(|(name, port)| format!("{name}={port}")).collect();
     let task_id = runtime.task_id.as_ref().map(|id| id.value.clone()).unwrap_or_default();
     let exit = runtime.exit_status.map(|status| status.to_string()).unwrap_or_default();
+    let failures = match runtime.failures {
+        0 => String::new(),
+        failures => format!("{failures} in a row"),
+    };
     let time = |time: &Option<_>| match time {
         Some(time) => text::time_info(Some(time)),
         None => String::new(),
@@ -129,7 +133,7 @@ fn page(job: &str, instance: u32, runtime: &RuntimeInfo) -> String {
         ("Started", time(&runtime.started_at)),
         ("Finished", time(&runtime.finished_at)),
         ("Exit status", exit),
-        ("Failures", runtime.failures.to_string()),
+        ("Failures", failures),
         ("Next try", time(&runtime.retry_at)),
         ("Unreachable", time(&runtime.unreachable_since)),
         ("Ends because", runtime.kill_reason.clone()),

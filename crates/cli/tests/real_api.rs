@@ -1,0 +1,131 @@
+//! The command line against the real API over a store in memory: no Mesos, so nothing runs, but every request and answer is
+//! the real one. The first master of the list is not there. That jobs run is for the system tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that panics fails"
+)]
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use peloton_api::cluster_view::{ClusterStatus, ClusterView};
+use peloton_api::domain::system_clock;
+use peloton_api::{Api, ApiServer, Options};
+use peloton_store::MemoryStore;
+use peloton_telemetry::{BuildInfo, Health, Metrics};
+use tokio::runtime::Runtime;
+
+struct NoCluster;
+
+impl ClusterView for NoCluster {
+    fn status(&self) -> ClusterStatus {
+        ClusterStatus::default()
+    }
+}
+
+/// A master without Mesos, until it is dropped.
+struct Master {
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Master {
+    fn start() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let build = BuildInfo::default();
+        let metrics = Metrics::new(&build);
+        let store = Arc::new(MemoryStore::new());
+        let api = Api::new(store, 8, system_clock(), Arc::new(NoCluster), &metrics);
+        let options = Options { listen: "127.0.0.1".into(), port: 0, ..Options::default() };
+        let bound = ApiServer::bind(options, api, Health::new(), metrics, build);
+        let (server, address) = runtime.block_on(bound).unwrap();
+        runtime.spawn(server.serve(std::future::pending()));
+        Self { address, _runtime: runtime }
+    }
+
+    fn run(&self, line: &str) -> Output {
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Command::new(env!("CARGO_BIN_EXE_peloton"))
+            .args(line.split_whitespace())
+            .env_clear()
+            .env("PELOTON_MASTERS", format!("{nobody},{}", self.address))
+            .env("USER", "ann")
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples"))
+            .output()
+            .unwrap()
+    }
+
+    /// What a command that must succeed writes.
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, line: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&format!("-o json {line}"))).unwrap()
+    }
+
+    fn fails(&self, line: &str, code: i32) -> String {
+        let output = self.run(line);
+        assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+#[test]
+fn jobs_from_creation_to_deletion() {
+    let master = Master::start();
+    assert_eq!(master.ok("job create -f service.yaml --strict"), "job hello-service created\n");
+    master.ok("job create -f batch.yaml --strict");
+    master.ok("job create myjob12345 -f original-2016.yaml --strict");
+    assert!(master.fails("job create -f service.yaml", 4).contains("exists already"));
+
+    let job = master.json("job get myjob12345");
+    assert_eq!((&job["id"], &job["instanceCount"]), (&"myjob12345".into(), &10.into()));
+    let by = job["changeLog"]["updatedBy"].as_str().unwrap();
+    assert!(by.starts_with("ann@"), "{by}");
+
+    let jobs = master.json("job list -l team=examples");
+    let ids: Vec<_> = jobs["jobs"].as_array().unwrap().iter().map(|job| &job["id"]).collect();
+    assert_eq!(ids, ["hello-batch", "hello-service"]);
+    assert_eq!(master.json("job status hello-batch")["instanceCount"], 10);
+    assert_eq!(master.json("task list hello-service -i 0-2")["tasks"].as_array().unwrap().len(), 3);
+    assert_eq!(master.json("task get hello-service 9")["instanceId"], 9);
+
+    master.ok("job stop hello-service --instances 1-3");
+    master.ok("job start hello-service");
+    master.ok("job restart hello-batch");
+    assert!(master.fails("job stop hello-service -i 10", 3).contains("instances 0 to 9"));
+    assert_eq!(master.ok("job delete hello-batch --yes").lines().count(), 1);
+    assert!(master.fails("job get hello-batch", 3).contains("hello-batch"));
+}
+
+#[test]
+fn updates_keep_to_what_needs_no_upgrade() {
+    let master = Master::start();
+    master.ok("job create -f service.yaml");
+    let more = "job update hello-service -f service.yaml --expect-version";
+    assert!(master.fails(&format!("{more} 7"), 4).contains("has version 1, not 7"));
+    let stderr = master.fails("job update hello-service -f original-2016.yaml", 4);
+    assert!(stderr.contains("command"), "{stderr}");
+    assert_eq!(master.json("job get hello-service")["changeLog"]["version"], 1);
+}
+
+#[test]
+fn what_is_not_there_is_said_by_exit_code() {
+    let master = Master::start();
+    for line in
+        ["job get no", "job status no", "job stop no", "job delete no --yes", "task list no"]
+    {
+        master.fails(line, 3);
+    }
+    assert_eq!(master.json("job list")["jobs"], serde_json::json!([]));
+    master.ok("cluster status");
+    assert_eq!(master.json("cluster status")["cluster"]["shardCount"], 8);
+}
