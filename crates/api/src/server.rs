@@ -135,6 +135,8 @@ impl ApiServer {
             in_hand: Semaphore::new(options.max_calls),
         };
         let site = Arc::new(Site { api, endpoint, routes, health, metrics, build });
+        // Before the first call, which may well ask for it.
+        report(&site, &reporter, false).await;
         Ok((Self { listener, site, reporter, options }, address))
     }
 

@@ -9,6 +9,8 @@ mod config;
 mod container;
 mod mesos;
 mod policy;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use peloton_model::{FieldError, JobId};

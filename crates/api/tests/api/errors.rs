@@ -7,7 +7,7 @@ use peloton_store::MemoryStore;
 use proptest::prelude::*;
 
 use crate::support::{MAX_REQUEST_BYTES, Master, Reply, headers, read_reply};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PREFIX: &str = "BadRequest: failed to decode \"json\" request body for procedure \
@@ -183,22 +183,18 @@ async fn other_methods_and_paths_get_404() {
 async fn too_many_calls_at_once_are_refused() {
     let options = Options { max_calls: 1, ..Options::default() };
     let master = Master::with(Arc::new(MemoryStore::new()), options).await;
-    // The first call is in hand as soon as its head is read, which the second one finds out.
+    // The first call is in hand once the server asks for its body.
     let mut first = TcpStream::connect(master.address).await.unwrap();
     let mut head = String::from("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n");
     for (name, value) in headers("JobManager.Query") {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    first.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
-    let refused = async {
-        loop {
-            let reply = master.post(&headers("JobManager.Query"), b"{}").await;
-            if reply.status != 200 {
-                return reply;
-            }
-        }
-    };
-    let reply = tokio::time::timeout(crate::support::PATIENCE, refused).await.unwrap();
+    head.push_str("Expect: 100-continue\r\nConnection: close\r\n\r\n");
+    first.write_all(head.as_bytes()).await.unwrap();
+    let mut proceed = [0; 25];
+    first.read_exact(&mut proceed).await.unwrap();
+    assert_eq!(&proceed, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let reply = master.post(&headers("JobManager.Query"), b"{}").await;
     let text = "BadRequest: error for procedure \"JobManager.Query\" of service \"peloton-master\": \
                 this master has too many calls in hand; try again, or another";
     assert_error(&reply, 429, "resource-exhausted", text);
