@@ -293,7 +293,8 @@ pub struct Uri {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestartPolicy {
-    /// Failures after which a batch instance is given up; none means no limit (services: always none).
+    /// Failures that a batch instance may have; with one more it is given up. None means no limit
+    /// (services: always none).
     pub max_failures: Option<u32>,
     /// The first wait, in milliseconds; it doubles with each failure in a row.
     pub initial_backoff_ms: u64,

@@ -56,6 +56,7 @@ impl Pending {
     }
 
     /// Whether nothing waits.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.effects.is_empty()
     }

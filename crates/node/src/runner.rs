@@ -12,7 +12,8 @@ use peloton_core::{Input, MesosEvent, Output, PersistError, Settings, Shard};
 use peloton_mesos as mesos;
 use peloton_mesos_wire::convert::{self, Identity};
 use peloton_model::{
-    ConfigRecord, FrameworkId, JobId, OwnerRecord, ShardId, decode_record, encode_record,
+    ConfigRecord, FrameworkId, FrameworkRecord, JobId, OwnerRecord, ShardId, decode_record,
+    encode_record,
 };
 use peloton_store::keys::{self, ParsedKey};
 use peloton_store::{
@@ -46,6 +47,8 @@ enum RunError {
         "a second scheduler uses the shard's framework id; is another cluster's master running with this store's copy?"
     )]
     FailedOver,
+    #[error("Mesos removed the framework and ended its tasks; they start again under a new one")]
+    FrameworkRemoved,
     #[error("Mesos: {0}")]
     Mesos(mesos::Failure),
     #[error("the options of the Mesos client: {0}")]
@@ -123,6 +126,7 @@ impl Runner {
             () = stopped(&mut stop) => return Ok(()),
         };
         self.phase(ShardPhase::Loading);
+        self.ensure_framework(&claim).await?;
         let (snapshot, from) = load(&*self.store, self.shard).await?;
         let mut settings = self.options.settings.clone();
         settings.shard = self.shard;
@@ -166,6 +170,29 @@ impl Runner {
                     watch.next().await.transpose()?;
                 }
             }
+        }
+    }
+}
+
+impl Runner {
+    /// Gives the shard a framework id before the first subscription: an id that Mesos chose would be
+    /// lost with a crash between its answer and our record, and leave a framework that nobody ends.
+    async fn ensure_framework(&self, claim: &Claim) -> Result<(), RunError> {
+        let key = keys::actual_framework(self.shard.0);
+        if self.store.get(key.clone()).await?.kv.is_some() {
+            return Ok(());
+        }
+        let since = unix_ms();
+        let name = &self.options.mesos.framework.name;
+        // The ownership key's revision is unique in the store, the time tells stores apart.
+        let id = format!("{name}-{}-{since:x}-{:x}", self.shard, claim.revision.0);
+        let record = FrameworkRecord { id: FrameworkId::new(&id.to_lowercase()), since };
+        let value = encode_record(&record).map_err(|e| RunError::Record(e.to_string()))?;
+        let txn =
+            Txn::new().when_unchanged(keys::owner(self.shard.0), claim.revision).put(key, value);
+        match self.store.commit(txn).await? {
+            TxnResult::Committed { .. } => Ok(()),
+            TxnResult::Conflict { .. } => Err(RunError::Deposed),
         }
     }
 }
@@ -249,7 +276,7 @@ impl<'a> Run<'a> {
     async fn run(mut self, output: Output) -> Result<(), RunError> {
         self.take(output);
         let result = self.turn_until_stopped().await;
-        if result.is_ok() {
+        if matches!(result, Ok(()) | Err(RunError::FrameworkRemoved)) {
             self.finish().await;
         }
         self.client.stop().await;
@@ -421,7 +448,7 @@ impl<'a> Run<'a> {
             mesos::MesosEvent::Failed(mesos::Failure::FrameworkRemoved { message }) => {
                 tracing::error!(%shard, message, "Mesos removed the framework; a new one begins");
                 self.step(Input::Mesos(MesosEvent::FrameworkRemoved));
-                (self.client, self.events) = connect(self.runner, None)?;
+                return Err(RunError::FrameworkRemoved);
             }
             mesos::MesosEvent::Failed(failure) => return Err(RunError::Mesos(failure)),
         }
@@ -474,17 +501,20 @@ impl<'a> Run<'a> {
 
     /// On a stop: what was decided becomes durable, and leaves.
     async fn finish(&mut self) {
-        while !self.pending.is_empty() || self.in_flight.is_some() {
+        loop {
             if self.begin_commit().is_err() {
+                return;
+            }
+            while !self.send_ready() && self.claim.lease.is_certain() {
+                sleep(OUTBOX_AGAIN).await;
+            }
+            if self.in_flight.is_none() {
                 return;
             }
             let done = commit_done(&mut self.in_flight);
             let Ok(result) = tokio::time::timeout(AGAIN.1, done).await else { return };
             if self.committed(result).is_err() {
                 return;
-            }
-            while !self.send_ready() && self.claim.lease.is_certain() {
-                sleep(OUTBOX_AGAIN).await;
             }
         }
     }
