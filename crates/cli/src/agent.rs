@@ -100,7 +100,7 @@ impl Files {
             } else {
                 format!("{}:80", self.authority)
             };
-        let stream = TcpStream::connect(&port).await.map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect(&port).await.map_err(|error| words(&error))?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
         let connection = tokio::spawn(connection);
@@ -126,6 +126,12 @@ impl Files {
             }
         }
     }
+}
+
+/// An error of a connection without its number, which tells a person nothing that the words do not.
+fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 /// The bytes of an answer. Mesos escapes only control characters and writes all other bytes of the file as they are, so the

@@ -72,7 +72,7 @@ fn piece(bytes: &[u8], offset: usize) -> Vec<u8> {
     for byte in bytes {
         match byte {
             b'"' | b'\\' => body.extend([b'\\', *byte]),
-            0..0x20 | 0x7f => body.extend(format!("\\u{byte:04x}").bytes()),
+            0..0x20 => body.extend(format!("\\u{byte:04x}").bytes()),
             _ => body.push(*byte),
         }
     }
