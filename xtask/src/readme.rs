@@ -1,0 +1,130 @@
+//! The README's commands, run against a demo cluster, so that none of them can rot.
+//!
+//! Every fenced block that starts with ```` ```sh tour ```` is run by `bash`, block by block and in
+//! their order, from the root of the source tree. Where the demo cluster could not have the usual
+//! ports, their numbers are replaced. [`blocks`] is also what tidy looks at: a block of commands
+//! in the README is either part of the tour or one of [`ELSEWHERE`].
+
+use crate::cluster::Cluster;
+use crate::demo;
+use crate::process::POLL_INTERVAL;
+use crate::programs::{self, Profile};
+use crate::signals::Stop;
+use crate::workspace::root;
+use anyhow::{Context as _, Result, bail};
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The README's commands that are run by other steps of CI, each as it stands there.
+pub(crate) const ELSEWHERE: [&str; 4] = [
+    "cargo xtask demo",
+    "cargo xtask test",
+    "cargo xtask build",
+    "UBER_CONFIG_DIR=config/master bin/peloton-master",
+];
+
+/// For one block; the slowest waits for a master to come back.
+const BLOCK_WITHIN: Duration = Duration::from_secs(240);
+
+/// A fenced block of the README: the words after the fence, and the text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// `sh tour`, `yaml` and so on.
+    pub(crate) info: String,
+    /// Its lines.
+    pub(crate) text: String,
+    /// The line of its fence, from 1.
+    pub(crate) line: usize,
+}
+
+/// The fenced blocks of a Markdown text.
+pub(crate) fn blocks(markdown: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (index, line) in markdown.lines().enumerate() {
+        match (line.strip_prefix("```"), open.as_mut()) {
+            (Some(info), None) => {
+                let info = info.trim().to_owned();
+                open = Some(Block { info, text: String::new(), line: index + 1 });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+/// Runs the tour; `build` first builds the programs.
+pub(crate) fn run(build: bool) -> Result<()> {
+    if build {
+        programs::build(Profile::Debug)?;
+    }
+    let readme = fs::read_to_string(root().join("README.md")).context("README.md")?;
+    let tour: Vec<Block> =
+        blocks(&readme).into_iter().filter(|block| block.info == "sh tour").collect();
+    if tour.is_empty() {
+        bail!("README.md has no block that starts with ```sh tour");
+    }
+    let stop = Stop::listen()?;
+    let mut cluster = Cluster::start(false, &stop)?;
+    for block in &tour {
+        let ran = run_block(&mut cluster, block, &stop)
+            .with_context(|| format!("README.md:{}: the block of commands", block.line));
+        if let Err(error) = ran {
+            return Err(demo::blame(cluster, error));
+        }
+    }
+    cluster.stop()
+}
+
+fn run_block(cluster: &mut Cluster, block: &Block, stop: &Stop) -> Result<()> {
+    let script = block
+        .text
+        .replace("localhost:5289", &format!("127.0.0.1:{}", cluster.port))
+        .replace("localhost:5050", &format!("127.0.0.1:{}", cluster.mesos_port));
+    println!("\n--- README.md:{}", block.line);
+    let mut child = Command::new("bash")
+        .args(["-e", "-u", "-o", "pipefail", "-x", "-c", &script])
+        .current_dir(root())
+        .env("PELOTON_MASTERS", format!("127.0.0.1:{}", cluster.port))
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("cannot start bash")?;
+    let deadline = Instant::now() + BLOCK_WITHIN;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for bash")? {
+            return if status.success() { Ok(()) } else { bail!("{status}") };
+        }
+        let tended = cluster.tend();
+        if tended.is_err() || stop.asked() || Instant::now() >= deadline {
+            child.kill().context("cannot end bash")?;
+            child.wait().context("cannot wait for bash")?;
+            tended?;
+            bail!("{}", if stop.asked() { "interrupted" } else { "it took too long" });
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_have_their_words_and_lines() {
+        let found = blocks("a\n```sh tour\nls\npwd\n```\nb\n```\nx\n```\n");
+        let block = |info: &str, text: &str, line| Block {
+            info: info.to_owned(),
+            text: text.to_owned(),
+            line,
+        };
+        assert_eq!(found, [block("sh tour", "ls\npwd\n", 2), block("", "x\n", 7)]);
+    }
+}

@@ -1,0 +1,86 @@
+//! What test runners print, as numbers.
+
+use std::ops::AddAssign;
+
+/// How many tests passed and failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Passed.
+    pub(crate) passed: u64,
+    /// Failed, or did not run though they should have.
+    pub(crate) failed: u64,
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Adds up the summaries of cargo's test harness and of nextest in a text.
+pub(crate) fn count(output: &str) -> Count {
+    let mut total = Count::default();
+    for line in output.lines() {
+        let line = without_colours(line);
+        let line = line.trim();
+        // `test result: ok. 3 passed; 0 failed; 0 ignored; …`
+        // `Summary [   1.2s] 5 tests run: 4 passed (1 slow), 1 failed, 2 skipped`
+        let harness = line.starts_with("test result: ");
+        let nextest = line.starts_with("Summary [");
+        if harness || nextest {
+            let numbers =
+                if nextest { ["failed", "timed", "exec"].as_slice() } else { &["failed"] };
+            total.passed += number_before(line, "passed");
+            total.failed += numbers.iter().map(|word| number_before(line, word)).sum::<u64>();
+        } else if line.contains("SKIPPED: ") {
+            total.failed += 1;
+        }
+    }
+    total
+}
+
+/// The number that stands before a word: 4 for `passed` in `4 passed (1 slow)`.
+fn number_before(line: &str, word: &str) -> u64 {
+    let words: Vec<&str> = line.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let pairs = words.windows(2).filter(|pair| pair[1] == word);
+    pairs.filter_map(|pair| pair[0].parse::<u64>().ok()).sum()
+}
+
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, after)| after);
+    }
+    plain + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_of_the_harness() {
+        let output = "running 2 tests\ntest a ... ok\n\
+            test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
+            test result: FAILED. 3 passed; 1 failed; 4 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(count(output), Count { passed: 5, failed: 1 });
+    }
+
+    #[test]
+    fn summaries_of_nextest() {
+        let output = "     Summary [  12.345s] 10 tests run: 7 passed (1 slow), 2 failed, 1 timed out, 5 skipped\n";
+        assert_eq!(count(output), Count { passed: 7, failed: 3 });
+        let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.1s] \u{1b}[1m1\u{1b}[0m test run: \u{1b}[1m1\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped";
+        assert_eq!(count(coloured), Count { passed: 1, failed: 0 });
+    }
+
+    #[test]
+    fn tests_that_skipped_themselves_failed() {
+        assert_eq!(count("SKIPPED: this test needs a real Mesos, and …").failed, 1);
+        assert_eq!(count("nothing to count: 3 passed by"), Count::default());
+    }
+}
