@@ -1,1 +1,5 @@
 //! System tests: everything through the public interfaces, against a real Mesos.
+//!
+//! There is nothing here: the tests are one program, `tests/system`, so that they share one Mesos
+//! and their programs are linked once. It starts `peloton-master` and `peloton` as their users do,
+//! and compares what they say with what Mesos's own operators' interface says.

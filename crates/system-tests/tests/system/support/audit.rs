@@ -1,0 +1,157 @@
+//! What Mesos's own operators' interface says of one cluster's frameworks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use peloton_testbed::{Mesos, Operator};
+use serde_json::Value;
+
+use super::{PATIENCE, wait_until};
+
+/// Looks at the frameworks whose roles are of one cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    operator: Operator,
+    role: String,
+}
+
+impl Audit {
+    pub(crate) fn new(mesos: &Mesos, role: &str) -> Self {
+        Self { operator: mesos.operator(), role: role.to_owned() }
+    }
+
+    /// The tasks that have not ended: id to state. Unreachable ones are among them.
+    pub(crate) fn tasks(&self) -> Result<BTreeMap<String, String>, String> {
+        let state = self.operator.state().map_err(|error| error.to_string())?;
+        let prefix = format!("{}/", self.role);
+        let mut found = BTreeMap::new();
+        for framework in items(&state["frameworks"]) {
+            if !items(&framework["roles"]).any(|role| starts_with(role, &prefix)) {
+                continue;
+            }
+            for task in items(&framework["tasks"]).chain(items(&framework["unreachable_tasks"])) {
+                found.insert(text(&task["id"]), text(&task["state"]));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is reserved for the cluster's roles: resource to thousandths.
+    pub(crate) fn reserved(&self) -> Result<BTreeMap<String, i64>, String> {
+        let prefix = format!("{}/", self.role);
+        let all = self.operator.reserved_resources_by_role().map_err(|error| error.to_string())?;
+        let mut sum = BTreeMap::new();
+        for (_, resources) in all.into_iter().filter(|(role, _)| role.starts_with(&prefix)) {
+            for (name, amount) in resources {
+                *sum.entry(name).or_default() += thousandths(amount);
+            }
+        }
+        sum.retain(|_, amount| *amount != 0);
+        Ok(sum)
+    }
+
+    /// Waits until exactly so many slots of [`super::jobs::config`]'s resources are reserved.
+    #[track_caller]
+    pub(crate) fn wait_slots(&self, slots: i64) {
+        let names = [("cpus", 100), ("mem", 32_000), ("disk", 16_000)];
+        let wanted = names.map(|(name, each)| (name.to_owned(), each * slots));
+        let wanted: BTreeMap<_, _> = wanted.into_iter().filter(|(_, n)| *n != 0).collect();
+        wait_until(&format!("exactly {slots} slots reserved for {}", self.role), PATIENCE, || {
+            let found = self.reserved()?;
+            if found == wanted { Ok(()) } else { Err(format!("{found:?}, not {wanted:?}")) }
+        });
+    }
+
+    /// Waits until exactly these tasks are there, all running.
+    #[track_caller]
+    pub(crate) fn wait_tasks(&self, ids: &BTreeSet<String>) {
+        wait_until(&format!("just the tasks {ids:?} in Mesos"), PATIENCE, || {
+            let found = self.tasks()?;
+            let same = found.keys().eq(ids) && found.values().all(|state| state == "TASK_RUNNING");
+            if same { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    }
+
+    /// Waits until neither a task nor a reservation is left.
+    #[track_caller]
+    pub(crate) fn wait_nothing_left(&self) {
+        self.wait_tasks(&BTreeSet::new());
+        self.wait_slots(0);
+    }
+
+    /// Whether any instance has two tasks that have not ended: their ids.
+    pub(crate) fn doubles(&self) -> Result<Vec<String>, String> {
+        let mut by_instance: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for id in self.tasks()?.into_keys() {
+            let (instance, _run) = id.rsplit_once('-').unwrap();
+            by_instance.entry(instance.to_owned()).or_default().push(id);
+        }
+        Ok(by_instance.into_values().filter(|ids| ids.len() > 1).flatten().collect())
+    }
+}
+
+/// Looks again and again whether an instance has two tasks, until it is finished.
+pub(crate) struct Watching<'scope> {
+    thread: Option<ScopedJoinHandle<'scope, (usize, Vec<Vec<String>>)>>,
+    stop: &'scope AtomicBool,
+}
+
+impl<'scope> Watching<'scope> {
+    pub(crate) fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        audit: &'scope Audit,
+        stop: &'scope AtomicBool,
+    ) -> Self {
+        /// Short beside the life of a task, long beside the time that Mesos takes to answer.
+        const EVERY: Duration = Duration::from_millis(100);
+        let thread = scope.spawn(move || {
+            let (mut looks, mut doubles) = (0, Vec::new());
+            while !stop.load(Ordering::Relaxed) {
+                match audit.doubles() {
+                    Ok(found) if !found.is_empty() => doubles.push(found),
+                    Ok(_) => looks += 1,
+                    Err(_) => {}
+                }
+                std::thread::sleep(EVERY);
+            }
+            (looks, doubles)
+        });
+        Self { thread: Some(thread), stop }
+    }
+
+    /// Asserts that at no look an instance had two tasks.
+    #[track_caller]
+    pub(crate) fn finish(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (looks, doubles) = self.thread.take().unwrap().join().unwrap();
+        assert!(doubles.is_empty(), "instances with two tasks at once: {doubles:?}");
+        assert!(looks > 10, "looked only {looks} times");
+    }
+}
+
+impl Drop for Watching<'_> {
+    /// A test that fails would wait for the thread for ever.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn starts_with(value: &Value, prefix: &str) -> bool {
+    value.as_str().is_some_and(|text| text.starts_with(prefix))
+}
+
+/// Mesos's own precision is three decimals; comparing needs whole numbers.
+#[expect(clippy::cast_possible_truncation, reason = "amounts of a testbed are small")]
+fn thousandths(amount: f64) -> i64 {
+    (amount * 1000.0).round() as i64
+}
