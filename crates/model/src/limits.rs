@@ -27,6 +27,8 @@ pub const MAX_SHARDS: u16 = 1024;
 pub const MAX_SECS: u64 = 366 * 24 * 3600;
 /// Runs of an instance whose records are kept.
 pub const RUN_HISTORY: u64 = 10;
+/// Configuration versions of a job that are kept, the current one included.
+pub const KEPT_VERSIONS: u64 = 100;
 /// Most separate ranges with a goal of their own in one job; see [`crate::Goals`].
 pub const MAX_GOAL_RANGES: usize = 10_000;
 /// Entries of a page in list calls where the caller names no limit.

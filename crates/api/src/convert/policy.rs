@@ -11,12 +11,10 @@ use super::{DEFAULT_BATCH_FAILURES, Errors};
 
 pub(super) fn restart(policy: Option<pb::RestartPolicy>, kind: JobKind) -> RestartPolicy {
     let default = RestartPolicy::default();
-    let Some(policy) = policy else {
-        let max_failures = (kind == JobKind::Batch).then_some(DEFAULT_BATCH_FAILURES);
-        return RestartPolicy { max_failures, ..default };
-    };
+    let policy = policy.unwrap_or_default();
+    let allowed = (kind == JobKind::Batch).then_some(DEFAULT_BATCH_FAILURES);
     RestartPolicy {
-        max_failures: policy.max_failures,
+        max_failures: policy.max_failures.or(allowed),
         initial_backoff_ms: policy.initial_backoff_ms.unwrap_or(default.initial_backoff_ms),
         max_backoff_ms: policy.max_backoff_ms.unwrap_or(default.max_backoff_ms),
         reset_after_secs: policy.reset_after_secs.unwrap_or(default.reset_after_secs),

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use peloton_model::{Change, ConfigRecord, JobConfig, JobId, JobRecord, Version, fields_changed};
+use peloton_model::{
+    Change, ConfigRecord, InstanceId, JobConfig, JobId, JobRecord, Version, fields_changed, limits,
+};
 use peloton_store::{Txn, keys};
 
 use super::records::{Commit, Stored, contended, encoded, pause};
@@ -172,8 +174,14 @@ impl Jobs {
     ) -> Result<Commit, ApiError> {
         let now = self.records.now();
         let version = stored.record.version + 1;
+        let mut goals = stored.record.goals.clone();
+        // What was asked of instances that go does not wait for those that may come one day;
+        // what was asked of all instances, whatever their number, does.
+        let of_all = goals.get(InstanceId::MAX);
+        goals.change(config.instance_count, InstanceId::MAX, |goal| *goal = of_all);
         let record = JobRecord {
             version,
+            goals,
             generation: stored.record.generation + 1,
             labels: config.labels.clone(),
             instance_count: config.instance_count,
@@ -185,10 +193,13 @@ impl Jobs {
         let shard = self.records.shard(job);
         let key = keys::desired_job(shard, job.as_str());
         let value = encoded(&record)?;
-        let txn = Txn::new()
+        let mut txn = Txn::new()
             .when_unchanged(key.clone(), stored.modified)
             .put(keys::desired_config(shard, job.as_str(), version), encoded(&config)?)
             .put(key.clone(), value.clone());
+        if let Some(old) = version.checked_sub(limits::KEPT_VERSIONS).filter(|old| *old > 0) {
+            txn = txn.delete(keys::desired_config(shard, job.as_str(), old));
+        }
         self.records.commit(txn, &key, Some(&value), caller).await
     }
 

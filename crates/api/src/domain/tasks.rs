@@ -96,7 +96,15 @@ impl Job {
     /// A record as this job's: one of an earlier job of the name says nothing about an instance.
     fn own(&self, record: InstanceRecord) -> InstanceRecord {
         let own = self.summary.as_ref().is_some_and(|s| self.is_own(s, record.run));
-        if own { record } else { InstanceRecord::default() }
+        if own { record } else { self.unrecorded() }
+    }
+
+    /// An instance without a record. The shard writes none for one that waits for its first place,
+    /// as that follows from the job's; once it has seen the job, that is what such an instance does.
+    fn unrecorded(&self) -> InstanceRecord {
+        let seen = self.summary.is_some();
+        let state = if seen { TaskState::Scheduling } else { TaskState::Initialized };
+        InstanceRecord { state, ..Default::default() }
     }
 
     /// Run 0 stands for "before the first run", so it belongs to no other job.
@@ -127,8 +135,8 @@ impl Tasks {
             return Ok(Found::OutOfRange(count));
         }
         let key = keys::actual_instance(job.shard, job.id.as_str(), instance);
-        let record = self.records.read(key).await?.map(|s| s.record).unwrap_or_default();
-        let record = job.own(record);
+        let record = self.records.read(key).await?.map(|stored| stored.record);
+        let record = record.map_or_else(|| job.unrecorded(), |record| job.own(record));
         let mut tasks = self.views(&job, vec![(instance, record)]).await?;
         tasks.pop().map(Found::Found).ok_or_else(|| ApiError::internal("no view of the instance"))
     }
@@ -238,7 +246,7 @@ impl Tasks {
         if first >= until {
             return Ok(Vec::new());
         }
-        let mut all: Vec<_> = (first..until).map(|i| (i, InstanceRecord::default())).collect();
+        let mut all: Vec<_> = (first..until).map(|i| (i, job.unrecorded())).collect();
         let range = keys::actual_instances_between(job.shard, job.id.as_str(), first, until);
         for kv in self.range(range).await? {
             let Some(keys::ParsedKey::ActualInstance { instance, .. }) = keys::parse(&kv.key)

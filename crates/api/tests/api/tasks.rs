@@ -229,3 +229,31 @@ async fn requests_for_ranges_are_all_or_nothing() {
     let none = json!({"jobId": {"value": "none"}});
     assert!(master.call("TaskManager.Stop", none).await.get("notFound").is_some());
 }
+
+#[tokio::test]
+async fn a_stop_of_what_goes_away_is_forgotten_and_one_of_all_is_not() {
+    let store = Arc::new(MemoryStore::new());
+    let master = Master::over(store.clone()).await;
+    create(&master, 5).await;
+    let stopped = async |i| {
+        let kv = store.get(keys::desired_job(shard("a"), "a")).await.unwrap().kv.unwrap();
+        decode_record::<JobRecord>(&kv.value).unwrap().goals.get(i).stopped
+    };
+    let id = json!({"value": "a"});
+    let scale = async |count: u32| {
+        let mut config = master.call("JobManager.Get", json!({"id": id})).await["result"].clone();
+        config["instanceCount"] = json!(count);
+        let update = json!({"id": id, "config": config});
+        let answer = master.call("JobManager.Update", update).await;
+        assert!(answer["result"]["version"].is_number(), "{answer}");
+    };
+    let stop = json!({"jobId": id, "ranges": [{"from": 3, "to": 4}]});
+    assert_eq!(master.call("TaskManager.Stop", stop).await, json!({}));
+    scale(3).await;
+    scale(5).await;
+    assert!(!stopped(4).await);
+    assert_eq!(master.call("JobManager.Stop", json!({"id": id})).await.get("notFound"), None);
+    scale(3).await;
+    scale(6).await;
+    assert!(stopped(5).await);
+}
