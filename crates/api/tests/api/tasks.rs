@@ -169,7 +169,9 @@ async fn an_instance_shows_all_that_is_known_of_its_run() {
     assert_eq!(history(0).await, [run(7, 4), run(6, 6)]);
     summary.run_floor = 7;
     put(&*store, keys::actual_job(n, "a"), &summary).await;
-    assert_eq!(get(0).await["result"]["runtime"], unseen);
+    // The shard has seen the new job: its instances wait for their first place.
+    let waiting = json!({"state": TaskState::Scheduling as u32});
+    assert_eq!(get(0).await["result"]["runtime"], waiting);
 
     summary.run_floor = 0;
     summary.waiting = vec![Waiting {
