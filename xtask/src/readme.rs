@@ -1,9 +1,10 @@
-//! The README's commands, run against a demo cluster, so that none of them can rot.
+//! The documentation's commands and job files, tried on a demo cluster, so that none can rot.
 //!
-//! Every fenced block that starts with ```` ```sh tour ```` is run by `bash`, block by block and in
-//! their order, from the root of the source tree. Where the demo cluster could not have the usual
-//! ports, their numbers are replaced. [`blocks`] is also what tidy looks at: a block of commands
-//! in the README is either part of the tour or one of [`ELSEWHERE`].
+//! Every fenced block of [`TOURS`] that starts with ```` ```sh tour ```` is run by `bash`, block by
+//! block and in their order, from the root of the source tree; every one that starts with
+//! ```` ```yaml job ```` is created as a job, whose id is `try-` and the line, and deleted. Where the
+//! demo cluster could not have the usual ports, their numbers are replaced. Tidy sees to it that
+//! every block of commands there is either part of the tour or one of [`ELSEWHERE`].
 
 use crate::cluster::Cluster;
 use crate::demo;
@@ -16,6 +17,9 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// The pages whose commands and job files are tried.
+pub(crate) const TOURS: [&str; 2] = ["README.md", "docs/guide/jobs.md"];
 
 /// The README's commands that are run by other steps of CI, each as it stands there.
 pub(crate) const ELSEWHERE: [&str; 4] = [
@@ -65,17 +69,22 @@ pub(crate) fn run(build: bool) -> Result<()> {
     if build {
         programs::build(Profile::Debug)?;
     }
-    let readme = fs::read_to_string(root().join("README.md")).context("README.md")?;
-    let tour: Vec<Block> =
-        blocks(&readme).into_iter().filter(|block| block.info == "sh tour").collect();
+    let mut tour = Vec::new();
+    for page in TOURS {
+        let text = fs::read_to_string(root().join(page)).context(page)?;
+        let tried =
+            blocks(&text).into_iter().filter_map(|block| Some((page, script(&block)?, block)));
+        tour.extend(tried);
+    }
     if tour.is_empty() {
         bail!("README.md has no block that starts with ```sh tour");
     }
     let stop = Stop::listen()?;
     let mut cluster = Cluster::start(false, &stop)?;
-    for block in &tour {
-        let ran = run_block(&mut cluster, block, &stop)
-            .with_context(|| format!("README.md:{}: the block of commands", block.line));
+    for (page, script, block) in &tour {
+        println!("\n--- {page}:{}", block.line);
+        let ran = run_script(&mut cluster, script, &stop)
+            .with_context(|| format!("{page}:{}: the block that starts there", block.line));
         if let Err(error) = ran {
             return Err(demo::blame(cluster, error));
         }
@@ -83,12 +92,23 @@ pub(crate) fn run(build: bool) -> Result<()> {
     cluster.stop()
 }
 
-fn run_block(cluster: &mut Cluster, block: &Block, stop: &Stop) -> Result<()> {
-    let script = block
-        .text
+/// What `bash` shall run for a block, if anything.
+fn script(block: &Block) -> Option<String> {
+    match block.info.as_str() {
+        "sh tour" => Some(block.text.clone()),
+        "yaml job" => Some(format!(
+            "bin/peloton job create try-{0} --strict -f - <<'END_OF_FILE'\n{1}END_OF_FILE\n\
+             bin/peloton job delete try-{0} --yes --watch --watch-timeout 120s\n",
+            block.line, block.text
+        )),
+        _ => None,
+    }
+}
+
+fn run_script(cluster: &mut Cluster, script: &str, stop: &Stop) -> Result<()> {
+    let script = script
         .replace("localhost:5289", &format!("127.0.0.1:{}", cluster.port))
         .replace("localhost:5050", &format!("127.0.0.1:{}", cluster.mesos_port));
-    println!("\n--- README.md:{}", block.line);
     let mut child = Command::new("bash")
         .args(["-e", "-u", "-o", "pipefail", "-x", "-c", &script])
         .current_dir(root())

@@ -74,7 +74,8 @@ mod tests {
     fn summaries_of_nextest() {
         let output = "     Summary [  12.345s] 10 tests run: 7 passed (1 slow), 2 failed, 1 timed out, 5 skipped\n";
         assert_eq!(count(output), Count { passed: 7, failed: 3 });
-        let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.1s] \u{1b}[1m1\u{1b}[0m test run: \u{1b}[1m1\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped";
+        let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.1s] \u{1b}[1m1\u{1b}[0m test run: \
+            \u{1b}[1m1\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped";
         assert_eq!(count(coloured), Count { passed: 1, failed: 0 });
     }
 
