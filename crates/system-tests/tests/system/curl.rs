@@ -44,8 +44,7 @@ fn the_call_of_the_original_readme_is_answered() {
     let hasty = CALL.replace("1000", "99");
 
     let before = run(&cluster, CALL);
-    let not_found =
-        json!({"id": {"value": "myjob12345"}, "message": "there is no job myjob12345"});
+    let not_found = json!({"id": {"value": "myjob12345"}, "message": "there is no job myjob12345"});
     assert_eq!(before, json!({"notFound": not_found}));
     assert_eq!(run(&cluster, &hasty), before);
 

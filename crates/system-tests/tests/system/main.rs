@@ -12,7 +12,6 @@
 
 mod agents;
 mod authentication;
-mod command_line;
 mod curl;
 mod deletion;
 mod grpc;
@@ -21,6 +20,5 @@ mod many_instances;
 mod outage;
 mod placement;
 mod process;
-mod starting;
 mod support;
 mod task_life;
