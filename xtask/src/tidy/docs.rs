@@ -114,9 +114,12 @@ fn pages_out_of_the_index(sources: &[Source]) -> Vec<String> {
         for (_, target) in links(&page.text) {
             let file = target.split('#').next().unwrap_or_default();
             let next = resolved(&path, file);
-            if reached.insert(next.clone()) {
-                pending.push(next);
-            }
+            // A link to a directory leads to all pages in it.
+            let below = format!("{}/", next.trim_end_matches('/'));
+            let pages = sources.iter().map(|source| source.path.as_str());
+            let found = pages.filter(|page| *page == next || page.starts_with(&below));
+            pending
+                .extend(found.filter(|page| reached.insert((*page).to_owned())).map(str::to_owned));
         }
     }
     let pages = sources.iter().filter(|source| source.path.starts_with("docs/") && source.is("md"));
