@@ -4,6 +4,12 @@
 //! record to the ACCEPTs; `status` takes the three updates of each start; `stop` the kill of each
 //! instance and its end; `recover` builds the shard from its records.
 
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark may fail loudly; the macros make public items"
+)]
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use peloton_core::{
     Effect, Input, MesosEvent, Offer, Operation, Output, Settings, Shard, Snapshot, StatusUpdate,

@@ -2,6 +2,13 @@
 //! committed: random wishes and faults from a seed, invariants after every step, and in the end
 //! everything must be as asked for. `SEEDS=n` runs more seeds, `SEED=n` one, with a trace.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests: a failure is to be loud, a trace is to be printed"
+)]
+
 mod mesos;
 mod world;
 
