@@ -11,12 +11,20 @@ pub struct ApiError {
     pub code: Code,
     /// What is wrong, for people: it names the field, the value and what is allowed.
     pub message: String,
+    /// Whether it is certain that nothing of the request was done, so that a client may make the
+    /// same request of another master. Only said of `unavailable`.
+    pub not_executed: bool,
 }
 
 impl ApiError {
     /// Makes one.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), not_executed: false }
+    }
+
+    /// Not now, and nothing was done.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { not_executed: true, ..Self::new(Code::Unavailable, message) }
     }
 
     /// The request is wrong in itself.
@@ -53,7 +61,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable { reason } => {
-                Self::new(Code::Unavailable, format!("store unavailable: {reason}"))
+                Self::unavailable(format!("store unavailable: {reason}"))
             }
             StoreError::Unknown { reason } => Self::new(
                 Code::Unavailable,
@@ -63,7 +71,7 @@ impl From<StoreError> for ApiError {
             ),
             // The history moved on under a read in pages; the next try starts at the latest revision.
             StoreError::Compacted { .. } => {
-                Self::new(Code::Unavailable, format!("store busy, try again: {error}"))
+                Self::unavailable(format!("store busy, try again: {error}"))
             }
             StoreError::TooLarge { .. } => Self::new(Code::ResourceExhausted, error.to_string()),
             StoreError::Corrupt { .. }

@@ -11,6 +11,7 @@ use peloton_proto::peloton::task::task_manager_server::TaskManagerServer;
 use peloton_proto::peloton::upgrade::upgrade_manager_server::UpgradeManagerServer;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Routes;
 use tonic_health::server::{HealthReporter, health_reporter};
 
@@ -87,6 +88,9 @@ pub(crate) fn routes(
     Ok((routes.prepare(), reporter))
 }
 
+/// Set on an error where nothing of the request was done: the client may ask another master.
+const NOT_EXECUTED: &str = "peloton-not-executed";
+
 /// An error as gRPC says it.
 pub(crate) fn status(error: ApiError) -> Status {
     let code = match error.code {
@@ -103,7 +107,11 @@ pub(crate) fn status(error: ApiError) -> Status {
         Code::Internal => tonic::Code::Internal,
         Code::Unimplemented => tonic::Code::Unimplemented,
     };
-    Status::new(code, error.message)
+    let mut metadata = MetadataMap::new();
+    if error.not_executed {
+        metadata.insert(NOT_EXECUTED, MetadataValue::from_static("1"));
+    }
+    Status::with_metadata(code, error.message, metadata)
 }
 
 /// An error as a whole answer, for calls that never reached a service.

@@ -92,6 +92,12 @@ async fn a_store_that_is_away_is_said_to_be() {
             )
         );
     }
+    // gRPC says, too, that nothing was done: the client may ask another master.
+    let mut client = JobManagerClient::new(master.channel().await);
+    let id = Some(pb::JobId { value: "a".into() });
+    let status = client.delete(pb::DeleteRequest { id }).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert_eq!(status.metadata().get("peloton-not-executed").unwrap(), "1");
     store.set(None);
     assert_eq!(master.yarpc("JobManager.Create", &create()).await.status, 200);
 }
