@@ -43,21 +43,28 @@ impl Reporters {
     }
 }
 
-/// Without Mesos the API still serves reads and writes: that is degraded, not down.
+/// Without Mesos the API still serves reads and writes: that is degraded, not down. A shard whose run
+/// ended counts, too: Mesos may be why, and without a run nobody can say that Mesos is fine.
 fn mesos(shards: &[ShardStatus]) -> HealthStatus {
-    let owned: Vec<_> = shards
-        .iter()
-        .filter(|s| s.phase == ShardPhase::Running)
-        .filter_map(|s| s.mesos.as_ref())
-        .collect();
-    let subscribed = owned.iter().filter(|m| m.connection.state == ClientState::Subscribed).count();
-    if subscribed == owned.len() {
+    let elsewhere =
+        |phase: &ShardPhase| matches!(phase, ShardPhase::NotOwned | ShardPhase::Stopped);
+    let ours: Vec<_> = shards.iter().filter(|s| !elsewhere(&s.phase)).collect();
+    let connection = |s: &ShardStatus| s.mesos.as_ref().map(|mesos| mesos.connection.clone());
+    let is_subscribed = |s: &&&ShardStatus| {
+        s.phase == ShardPhase::Running
+            && connection(s).is_some_and(|c| c.state == ClientState::Subscribed)
+    };
+    let subscribed = ours.iter().filter(is_subscribed).count();
+    if subscribed == ours.len() {
         return HealthStatus::Healthy;
     }
-    let problem = owned.iter().find_map(|m| m.connection.last_problem.clone());
+    let problem = ours.iter().find_map(|s| match &s.phase {
+        ShardPhase::Failing { why } => Some(why.clone()),
+        _ => connection(s)?.last_problem,
+    });
     HealthStatus::Degraded(format!(
         "{subscribed} of {} shards are subscribed with Mesos: {}",
-        owned.len(),
+        ours.len(),
         problem.as_deref().unwrap_or("connecting")
     ))
 }

@@ -185,8 +185,8 @@ impl Runner {
         let since = unix_ms();
         let name = &self.options.mesos.framework.name;
         // The ownership key's revision is unique in the store, the time tells stores apart.
-        let id = format!("{name}-{}-{since:x}-{:x}", self.shard, claim.revision.0);
-        let record = FrameworkRecord { id: FrameworkId::new(&id.to_lowercase()), since };
+        let id = format!("{}-{}-{since:x}-{:x}", plain(name), self.shard, claim.revision.0);
+        let record = FrameworkRecord { id: FrameworkId::new(&id), since };
         let value = encode_record(&record).map_err(|e| RunError::Record(e.to_string()))?;
         let txn =
             Txn::new().when_unchanged(keys::owner(self.shard.0), claim.revision).put(key, value);
@@ -195,6 +195,15 @@ impl Runner {
             TxnResult::Conflict { .. } => Err(RunError::Deposed),
         }
     }
+}
+
+/// The framework's name as the start of its id. Agents name directories by ids, so Mesos refuses
+/// slashes, control characters and more than 255 bytes; spaces would be trouble for people.
+fn plain(name: &str) -> String {
+    const MAX_CHARS: usize = 64;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let kept = name.chars().take(MAX_CHARS);
+    kept.map(|c| if allowed(c) { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 /// Waits until the node is to stop, or is gone.
@@ -427,6 +436,7 @@ impl<'a> Run<'a> {
                 let framework = FrameworkId::new(&subscribed.framework_id);
                 tracing::info!(%shard, %framework, leader = subscribed.leader, "subscribed");
                 self.step(Input::Mesos(MesosEvent::Subscribed { framework }));
+                self.publish();
             }
             mesos::MesosEvent::Event { event, .. } => {
                 if let Some(event) = convert::event(&self.identity, *event) {
@@ -437,6 +447,7 @@ impl<'a> Run<'a> {
                 tracing::warn!(%shard, %reason, "the connection to Mesos broke");
                 self.outbox.clear();
                 self.step(Input::Mesos(MesosEvent::Disconnected));
+                self.publish();
             }
             mesos::MesosEvent::CallRejected(rejected) => {
                 let (kind, status) = (rejected.kind().as_str_name(), rejected.status);

@@ -7,6 +7,8 @@ use peloton_model::ShardId;
 /// Where a shard stands in this master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShardPhase {
+    /// Who has it is not known yet.
+    Starting,
     /// Another master has it, or nobody yet.
     NotOwned,
     /// Its records are being read.
@@ -49,7 +51,7 @@ impl ShardStatus {
     pub(crate) fn new(shard: ShardId) -> Self {
         Self {
             shard,
-            phase: ShardPhase::NotOwned,
+            phase: ShardPhase::Starting,
             since: crate::unix_ms(),
             mesos: None,
             totals: Totals::default(),
