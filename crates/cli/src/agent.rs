@@ -134,8 +134,9 @@ fn words(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-/// The bytes of an answer. Mesos escapes only control characters and writes all other bytes of the file as they are, so the
-/// answer need not be UTF-8, as where a character is cut in two. Reading every byte as one character keeps them all.
+/// The bytes of an answer. Mesos escapes only control characters and writes all other bytes of the
+/// file as they are, so the answer need not be UTF-8, as where a character is cut in two. Reading
+/// every byte as one character keeps them all.
 fn data(body: &[u8]) -> Result<Read, String> {
     let text: String = body.iter().map(|byte| char::from(*byte)).collect();
     let answer: Answer = serde_json::from_str(&text)

@@ -1,8 +1,9 @@
 //! Messages as programs get them: with what is zero or empty, too.
 //!
-//! The API's JSON leaves zero values out. A script that asks for `.instanceId` of instance 0 or for `.state` of a job whose
-//! state is the first of its enum would find nothing there, so here they are written. Only what has presence and is absent
-//! is left out. Job configurations are the exception: they are written as job files are, without what was not asked for.
+//! The API's JSON leaves zero values out. A script that asks for `.instanceId` of instance 0 or for
+//! `.state` of a job whose state is the first of its enum would find nothing there, so here they
+//! are written. Only what has presence and is absent is left out. Job configurations are the
+//! exception: they are written as job files are, without what was not asked for.
 
 use peloton_proto::descriptors;
 use peloton_proto::json::{self, JsonError, JsonOptions};

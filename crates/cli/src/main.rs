@@ -1,7 +1,8 @@
 //! `peloton`, the command line: a thin shell over `peloton-client`.
 //!
-//! A command asks the masters, and hands what it got to [`ui::Ui`], which writes it as a table for people or as JSON or YAML
-//! for programs. Whatever goes wrong becomes a [`exit::Failure`], the one place where exit codes and advice are decided.
+//! A command asks the masters, and hands what it got to [`ui::Ui`], which writes it as a table for
+//! people or as JSON or YAML for programs. Whatever goes wrong becomes a [`exit::Failure`], the one
+//! place where exit codes and advice are decided.
 
 mod agent;
 mod args;

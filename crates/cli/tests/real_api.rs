@@ -1,5 +1,6 @@
-//! The command line against the real API over a store in memory: no Mesos, so nothing runs, but every request and answer is
-//! the real one. The first master of the list is not there. That jobs run is for the system tests.
+//! The command line against the real API over a store in memory: no Mesos, so nothing runs, but
+//! every request and answer is the real one. The first master of the list is not there. That jobs
+//! run is for the system tests.
 
 #![allow(
     clippy::unwrap_used,

@@ -295,7 +295,8 @@ async fn ready(channel: Channel) -> Result<Grpc<Channel>, Status> {
     Ok(grpc)
 }
 
-/// What a status means for the next step. Those that come from the connection have a source; those of a master have not.
+/// What a status means for the next step. Those that come from the connection have a source; those
+/// of a master have not.
 fn judge(status: &Status) -> Failure {
     let problem = || match status.source() {
         Some(source) => root_cause(source),

@@ -1,7 +1,7 @@
 //! What the `.proto` files say of themselves: for reflection, for JSON, and for the table of procedures.
 //!
-//! Everything that must follow a message's fields or a service's methods reads them from here, so that a new field or method
-//! needs no second entry anywhere.
+//! Everything that must follow a message's fields or a service's methods reads them from here, so
+//! that a new field or method needs no second entry anywhere.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

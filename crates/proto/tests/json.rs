@@ -302,7 +302,8 @@ fn bytes_are_base64_in_any_dress() {
 fn what_mesos_writes_to_zookeeper_is_read() {
     let info = json!({
         "address": {"hostname": "m1", "ip": "10.0.0.1", "port": 5050}, "capabilities": [{"type": "AGENT_UPDATE"}],
-        "hostname": "m1", "id": "7f2e", "ip": 16_777_226, "pid": "master@10.0.0.1:5050", "port": 5050, "version": "1.11.0",
+        "hostname": "m1", "id": "7f2e", "ip": 16_777_226, "pid": "master@10.0.0.1:5050", "port": 5050,
+        "version": "1.11.0",
     });
     let read = from_json::<MasterInfo>(&info).unwrap();
     assert_eq!(read.message.address.unwrap().ip.as_deref(), Some("10.0.0.1"));

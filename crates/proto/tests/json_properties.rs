@@ -1,5 +1,5 @@
-//! JSON of any message, and any JSON: messages come back as they were, in every spelling of their keys, and nothing that is
-//! sent in ends the program.
+//! JSON of any message, and any JSON: messages come back as they were, in every spelling of their
+//! keys, and nothing that is sent in ends the program.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 

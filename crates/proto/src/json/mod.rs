@@ -1,7 +1,8 @@
 //! JSON of protobuf messages, in the shape that the API of 2016 has.
 //!
-//! That shape is not protobuf's own JSON mapping: enums and 64-bit integers are numbers, and keys are read in any spelling.
-//! So messages are read and written here by their descriptors: nothing is generated, and every message can do it.
+//! That shape is not protobuf's own JSON mapping: enums and 64-bit integers are numbers, and keys
+//! are read in any spelling. So messages are read and written here by their descriptors: nothing is
+//! generated, and every message can do it.
 //!
 //! - Keys are lowerCamel. They are read without regard to case and `_`, so `instanceCount`, `instance_count` and the
 //!   `instancecount` of job files of 2016 are one key. Two keys of an object that are one in this sense are an error.
@@ -120,8 +121,8 @@ pub fn from_json<M: Message + Name + Default>(value: &Value) -> Result<Decoded<M
     Ok(Decoded { message, unknown })
 }
 
-/// Reads a message from the text of JSON. In addition to [`from_json`], this sees keys that are there twice in the very same
-/// spelling, which a [`Value`] can not hold.
+/// Reads a message from the text of JSON. In addition to [`from_json`], this sees keys that are
+/// there twice in the very same spelling, which a [`Value`] can not hold.
 ///
 /// # Errors
 /// If the text is not JSON, and as [`from_json`].

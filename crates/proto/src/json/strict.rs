@@ -1,5 +1,5 @@
-//! Text to a JSON value, seeing keys that are there twice. `serde_json` alone would take the last one, and what a person
-//! wrote first would be lost without a word.
+//! Text to a JSON value, seeing keys that are there twice. `serde_json` alone would take the last
+//! one, and what a person wrote first would be lost without a word.
 
 use std::fmt;
 

@@ -234,7 +234,8 @@ fn serve(body: &'static str) -> (u16, Arc<AtomicU16>) {
             // In chunks, as servers do that do not know the length.
             let (head, tail) = body.split_at(1);
             let answer = format!(
-                "HTTP/1.1 {status} S\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{head}\r\n{:x};x=y\r\n{tail}\r\n0\r\n\r\n",
+                "HTTP/1.1 {status} S\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 1\r\n{head}\r\n{:x};x=y\r\n{tail}\r\n0\r\n\r\n",
                 tail.len()
             );
             let _ = stream.write_all(answer.as_bytes());
