@@ -1,6 +1,7 @@
 //! The same port speaks gRPC, tells what it serves, and how it is.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use peloton_proto::peloton::job::job_manager_client::JobManagerClient;
 use peloton_proto::peloton::job::{GetRequest, JobId};
@@ -14,7 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::support::{Cluster, Job, shared_mesos};
+use crate::support::{Cluster, Job, PATIENCE, shared_mesos};
 
 #[test]
 fn grpc_serves_the_same_jobs_with_reflection_and_health() {
@@ -37,9 +38,17 @@ async fn talk(cluster: &Cluster) {
 
     let mut health = HealthClient::new(channel.clone());
     for service in ["", "peloton.job.JobManager"] {
-        let request = HealthCheckRequest { service: service.to_owned() };
-        let answer = health.check(request).await.unwrap().into_inner();
-        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            let answer = health.check(request).await.unwrap().into_inner();
+            if answer.status() == ServingStatus::Serving {
+                break;
+            }
+            // It follows /health, but not in the same moment.
+            assert!(Instant::now() < end, "{service:?}: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     let mut reflection = ServerReflectionClient::new(channel);

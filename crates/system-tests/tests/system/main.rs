@@ -12,6 +12,7 @@
 
 mod agents;
 mod authentication;
+mod command_line;
 mod curl;
 mod deletion;
 mod grpc;

@@ -53,10 +53,14 @@ fn constraints_on_attributes_are_kept_and_what_cannot_be_is_explained() {
     assert_eq!(nowhere.status()["state"], 2, "PENDING");
 
     wait_lacking(&unique, 1, &json!([{"reason": "constraint", "agents": 4}]));
-    let tasks = unique.tasks();
-    let hosts: BTreeSet<_> =
-        tasks.values().filter(|task| task.state == State::Running).map(|task| &task.host).collect();
-    assert_eq!(hosts.len(), 4, "one on each of four agents: {tasks:?}");
+    wait_until("an instance on each of four agents", PATIENCE, || {
+        let tasks = unique.tasks();
+        let running = tasks.values().filter(|task| task.state == State::Running);
+        let hosts: Vec<&String> = running.map(|task| &task.host).collect();
+        let different: BTreeSet<_> = hosts.iter().collect();
+        assert_eq!(different.len(), hosts.len(), "two on one agent: {hosts:?}");
+        if hosts.len() == 4 { Ok(()) } else { Err(format!("{hosts:?}")) }
+    });
 
     for job in [one, other, nowhere, unique] {
         job.delete();

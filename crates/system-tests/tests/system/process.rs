@@ -17,7 +17,9 @@ fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 #[test]
 fn a_master_that_stops_leaves_its_tasks_and_finds_them_again() {
     let Some(mesos) = shared_mesos() else { return };
-    let mut cluster = Cluster::start(mesos, "process", &[]);
+    // A name is for people; nothing that is made from it may trouble Mesos.
+    let name = r"mesos.framework.name=Peloton/tests of \ names";
+    let mut cluster = Cluster::start(mesos, "process", &[name]);
     let audit = Audit::new(mesos, cluster.role());
     let command = "echo $PELOTON_TASK_ID >>starts; exec sleep 1000";
     let before = Job::service(&cluster, "stays", 3, command, json!({})).wait_running(3);

@@ -144,13 +144,17 @@ impl Cluster {
         });
     }
 
-    /// Waits until every part says that it is healthy.
+    /// Waits until every part says that it is healthy, which it does only when that is so.
     pub(crate) fn wait_healthy(&mut self) {
         self.wait_answering();
         wait_until("a healthy master", PATIENCE, || {
             let health = self.health();
             if health["status"] == "healthy" { Ok(()) } else { Err(health.to_string()) }
         });
+        let status = self.yarpc("ClusterManager.GetStatus", serde_json::json!({}));
+        for shard in status["result"]["shards"].as_array().unwrap() {
+            assert_eq!(shard["connection"], 4, "healthy, and not all shards subscribed: {status}");
+        }
     }
 
     /// `/health`.

@@ -13,7 +13,6 @@ use peloton_testbed::{Mesos, Options};
 pub(crate) use audit::{Audit, Watching};
 pub(crate) use cluster::{CallError, Cluster, fault_lasts, master_command, yarpc};
 pub(crate) use jobs::{Job, State, Task, config};
-pub(crate) use programs::workspace;
 
 /// For anything that should come about by itself. Far more than it takes: tests are about what
 /// happens, not about how fast.

@@ -30,7 +30,7 @@ pub(crate) fn programs() -> &'static Programs {
 }
 
 /// The root of the sources.
-pub(crate) fn workspace() -> &'static Path {
+pub(super) fn workspace() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.ancestors().nth(2).unwrap()
 }
