@@ -7,7 +7,7 @@
 
 use crate::options::DemoOptions;
 use crate::programs::{Profile, fill_bin};
-use crate::suite::{Count, count};
+use crate::suite::{Count, Runner, count};
 use crate::workspace::cargo;
 use crate::{demo, readme, tidy};
 use anyhow::{Context as _, Result, bail};
@@ -103,7 +103,8 @@ fn build_and_test(report: &mut Report, strict: bool) -> bool {
     }
     report.step("tests", |tests| {
         let mut command = cargo();
-        if has_nextest() {
+        let runner = if has_nextest() { Runner::Nextest } else { Runner::Harness };
+        if runner == Runner::Nextest {
             command.args(["nextest", "run", "--workspace", "--lib", "--bins", "--tests"]);
         } else {
             command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
@@ -111,10 +112,12 @@ fn build_and_test(report: &mut Report, strict: bool) -> bool {
         if strict {
             command.env("CI", "true");
         }
-        counted(&mut command, tests)
+        counted(&mut command, runner, tests)
     });
     report.step("doc tests", |tests| {
-        counted(cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]), tests)
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+        counted(&mut command, Runner::Harness, tests)
     });
     true
 }
@@ -130,7 +133,7 @@ fn checked(command: &mut Command) -> Result<()> {
 }
 
 /// Runs a test runner, shows its output as it comes, and counts.
-fn counted(command: &mut Command, tests: &mut Count) -> Result<()> {
+fn counted(command: &mut Command, runner: Runner, tests: &mut Count) -> Result<()> {
     let shown = crate::process::shown(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     let errors = writer.try_clone().context("cannot share the pipe")?;
@@ -146,7 +149,7 @@ fn counted(command: &mut Command, tests: &mut Count) -> Result<()> {
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).context("cannot read the output")? > 0 {
         std::io::stdout().write_all(&line).context("cannot print")?;
-        *tests += count(&String::from_utf8_lossy(&line));
+        *tests += count(&String::from_utf8_lossy(&line), runner);
         line.clear();
     }
     let status = child.wait().with_context(|| format!("cannot wait for {shown}"))?;

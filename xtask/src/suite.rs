@@ -18,21 +18,30 @@ impl AddAssign for Count {
     }
 }
 
-/// Adds up the summaries of cargo's test harness and of nextest in a text.
-pub(crate) fn count(output: &str) -> Count {
+/// Who runs the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// `cargo test`: each test program prints a summary.
+    Harness,
+    /// nextest: one summary. It also shows what failed tests printed, summaries among it.
+    Nextest,
+}
+
+/// Adds up what the runner's summaries in a text say.
+pub(crate) fn count(output: &str, runner: Runner) -> Count {
     let mut total = Count::default();
     for line in output.lines() {
         let line = without_colours(line);
         let line = line.trim();
         // `test result: ok. 3 passed; 0 failed; 0 ignored; …`
         // `Summary [   1.2s] 5 tests run: 4 passed (1 slow), 1 failed, 2 skipped`
-        let harness = line.starts_with("test result: ");
-        let nextest = line.starts_with("Summary [");
-        if harness || nextest {
-            let numbers =
-                if nextest { ["failed", "timed", "exec"].as_slice() } else { &["failed"] };
+        let (start, failures): (_, &[&str]) = match runner {
+            Runner::Harness => ("test result: ", &["failed"]),
+            Runner::Nextest => ("Summary [", &["failed", "timed", "exec"]),
+        };
+        if line.starts_with(start) {
             total.passed += number_before(line, "passed");
-            total.failed += numbers.iter().map(|word| number_before(line, word)).sum::<u64>();
+            total.failed += failures.iter().map(|word| number_before(line, word)).sum::<u64>();
         } else if line.contains("SKIPPED: ") {
             total.failed += 1;
         }
@@ -67,21 +76,32 @@ mod tests {
         let output = "running 2 tests\ntest a ... ok\n\
             test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
             test result: FAILED. 3 passed; 1 failed; 4 ignored; 0 measured; 0 filtered out\n";
-        assert_eq!(count(output), Count { passed: 5, failed: 1 });
+        assert_eq!(count(output, Runner::Harness), Count { passed: 5, failed: 1 });
     }
 
     #[test]
     fn summaries_of_nextest() {
         let output = "     Summary [  12.345s] 10 tests run: 7 passed (1 slow), 2 failed, 1 timed out, 5 skipped\n";
-        assert_eq!(count(output), Count { passed: 7, failed: 3 });
+        assert_eq!(count(output, Runner::Nextest), Count { passed: 7, failed: 3 });
         let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [   0.1s] \u{1b}[1m1\u{1b}[0m test run: \
             \u{1b}[1m1\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped";
-        assert_eq!(count(coloured), Count { passed: 1, failed: 0 });
+        assert_eq!(count(coloured, Runner::Nextest), Count { passed: 1, failed: 0 });
+    }
+
+    #[test]
+    fn what_a_failed_test_printed_does_not_count_twice() {
+        let output = "        FAIL [   1.4s] (344/421) a::b\n\
+            \x20   test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured\n\
+            \x20    Summary [  12.3s] 4 tests run: 3 passed, 1 failed, 0 skipped\n";
+        assert_eq!(count(output, Runner::Nextest), Count { passed: 3, failed: 1 });
     }
 
     #[test]
     fn tests_that_skipped_themselves_failed() {
-        assert_eq!(count("SKIPPED: this test needs a real Mesos, and …").failed, 1);
-        assert_eq!(count("nothing to count: 3 passed by"), Count::default());
+        assert_eq!(
+            count("SKIPPED: this test needs a real Mesos, and …", Runner::Harness).failed,
+            1
+        );
+        assert_eq!(count("nothing to count: 3 passed by", Runner::Nextest), Count::default());
     }
 }

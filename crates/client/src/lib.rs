@@ -5,7 +5,7 @@
 //! change only while it is certain that nobody has acted on it. Where that is not certain the caller is told so
 //! ([`Error::OutcomeUnknown`]) and nothing is repeated behind their back.
 //!
-//! Every service is one table in [`services`]: a method's path, its messages and its safety. A new
+//! Every service is one table in `services`: a method's path, its messages and its safety. A new
 //! service is a new table.
 
 mod call;
