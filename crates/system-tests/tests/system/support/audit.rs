@@ -10,6 +10,18 @@ use serde_json::Value;
 
 use super::{PATIENCE, wait_until};
 
+/// The states of tasks that have ended.
+const ENDED: [&str; 8] = [
+    "TASK_FINISHED",
+    "TASK_FAILED",
+    "TASK_KILLED",
+    "TASK_ERROR",
+    "TASK_LOST",
+    "TASK_DROPPED",
+    "TASK_GONE",
+    "TASK_GONE_BY_OPERATOR",
+];
+
 /// Looks at the frameworks whose roles are of one cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Audit {
@@ -22,7 +34,8 @@ impl Audit {
         Self { operator: mesos.operator(), role: role.to_owned() }
     }
 
-    /// The tasks that have not ended: id to state. Unreachable ones are among them.
+    /// The tasks that are on Mesos's mind: id to state. Unreachable ones are among them, and those
+    /// that have ended, until the end is acknowledged.
     pub(crate) fn tasks(&self) -> Result<BTreeMap<String, String>, String> {
         let state = self.operator.state().map_err(|error| error.to_string())?;
         let prefix = format!("{}/", self.role);
@@ -81,20 +94,26 @@ impl Audit {
         self.wait_slots(0);
     }
 
-    /// Whether any instance has two tasks that have not ended: their ids.
-    pub(crate) fn doubles(&self) -> Result<Vec<String>, String> {
-        let mut by_instance: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for id in self.tasks()?.into_keys() {
+    /// Whether any instance has two tasks that have not ended: their ids and states.
+    pub(crate) fn doubles(&self) -> Result<Vec<(String, String)>, String> {
+        let mut by_instance: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for (id, state) in self.tasks()? {
+            if ENDED.contains(&state.as_str()) {
+                continue;
+            }
             let (instance, _run) = id.rsplit_once('-').unwrap();
-            by_instance.entry(instance.to_owned()).or_default().push(id);
+            by_instance.entry(instance.to_owned()).or_default().push((id, state));
         }
         Ok(by_instance.into_values().filter(|ids| ids.len() > 1).flatten().collect())
     }
 }
 
+/// What was seen: how often nothing was wrong, and each time that something was.
+type Seen = (usize, Vec<Vec<(String, String)>>);
+
 /// Looks again and again whether an instance has two tasks, until it is finished.
 pub(crate) struct Watching<'scope> {
-    thread: Option<ScopedJoinHandle<'scope, (usize, Vec<Vec<String>>)>>,
+    thread: Option<ScopedJoinHandle<'scope, Seen>>,
     stop: &'scope AtomicBool,
 }
 
