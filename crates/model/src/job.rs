@@ -267,7 +267,7 @@ pub struct Command {
     pub shell: bool,
     /// The command.
     pub value: String,
-    /// The arguments, argv[0] first, where `shell` is off.
+    /// The arguments, `argv[0]` first, where `shell` is off.
     pub arguments: Vec<String>,
     /// The user; empty for the framework's.
     pub user: String,
