@@ -3,9 +3,18 @@
 use crate::demand::Demand;
 use crate::output::{Effect, Write};
 use crate::shard::Settings;
-use peloton_model::{AgentId, AgentRecord, InstanceId, JobId, SlotId, UnixMs};
+use peloton_model::{AgentId, AgentRecord, InstanceId, JobId, SlotId, TaskId, UnixMs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Tasks or operations in one question, so that one call stays below a megabyte.
+const QUESTIONS_A_CALL: usize = 5_000;
+/// Agents that go away within this time count together, in milliseconds.
+const MASS_WINDOW_MS: u64 = 60_000;
+/// With fewer agents gone than this it is no mass event, whatever their share.
+const MASS_AT_LEAST: usize = 3;
+/// An agent on which nothing is and that was not seen for this long is forgotten, in milliseconds.
+const FORGET_AGENT_MS: u64 = 3_600_000;
 
 /// Something to look at again at a time. A timer that is no longer needed does no harm: what it
 /// names is looked at, and nothing is due.
@@ -30,9 +39,30 @@ pub(crate) struct Agent {
     /// Slots and live runs on it; its record is stored while there are any.
     pub(crate) uses: u32,
     pub(crate) stored: bool,
+    /// Whether the record differs from the stored one.
+    pub(crate) changed: bool,
     pub(crate) dirty: bool,
-    /// When its tasks became unreachable.
-    pub(crate) unreachable_since: Option<UnixMs>,
+    /// Since when Mesos cannot reach it, or does not know it.
+    pub(crate) away_since: Option<UnixMs>,
+    /// When Mesos last said that it is there: by an offer, a live task, or an answer about one.
+    pub(crate) seen_at: UnixMs,
+    /// When it was last offered.
+    pub(crate) offered_at: UnixMs,
+}
+
+impl Agent {
+    fn new(record: Arc<AgentRecord>) -> Self {
+        Self {
+            record,
+            uses: 0,
+            stored: false,
+            changed: true,
+            dirty: false,
+            away_since: None,
+            seen_at: 0,
+            offered_at: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -45,6 +75,16 @@ pub(crate) struct Ctx {
     pub(crate) dirty_agents: Vec<AgentId>,
     pub(crate) dirty_jobs: BTreeSet<JobId>,
     pub(crate) demand: Demand,
+    /// When the present subscription began.
+    pub(crate) subscribed_at: UnixMs,
+    /// Questions of this step, asked together at its end.
+    pub(crate) ask_tasks: BTreeMap<TaskId, Option<AgentId>>,
+    pub(crate) ask_operations: Vec<(String, AgentId)>,
+    /// Agents that are gone for good, to be dealt with at the end of the step.
+    pub(crate) gone_agents: BTreeSet<AgentId>,
+    /// Answers of this step about mass outages.
+    mass: BTreeMap<AgentId, bool>,
+    counter: u64,
     pub(crate) writes: Vec<Write>,
     pub(crate) effects: Vec<Effect>,
 }
@@ -60,6 +100,12 @@ impl Ctx {
             dirty_agents: Vec::new(),
             dirty_jobs: BTreeSet::new(),
             demand: Demand::default(),
+            subscribed_at: 0,
+            ask_tasks: BTreeMap::new(),
+            ask_operations: Vec::new(),
+            gone_agents: BTreeSet::new(),
+            mass: BTreeMap::new(),
+            counter: 0,
             writes: Vec::new(),
             effects: Vec::new(),
         }
@@ -77,40 +123,54 @@ impl Ctx {
         }
     }
 
+    /// A number that no other call in this process got.
+    pub(crate) fn unique(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
     /// Notes what an offer tells of an agent.
     pub(crate) fn see_agent(&mut self, id: &AgentId, record: &Arc<AgentRecord>) {
-        match self.agents.get_mut(id) {
-            Some(agent) => {
-                agent.unreachable_since = None;
-                if agent.record != *record {
-                    agent.record = record.clone();
-                    if agent.stored {
-                        agent.stored = false;
-                        self.touch_agent(id);
-                    }
-                }
-            }
-            None => {
-                let agent = Agent {
-                    record: record.clone(),
-                    uses: 0,
-                    stored: false,
-                    dirty: false,
-                    unreachable_since: None,
-                };
-                self.agents.insert(id.clone(), agent);
-            }
+        let now = self.now;
+        let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent::new(record.clone()));
+        agent.away_since = None;
+        agent.seen_at = now;
+        agent.offered_at = now;
+        if agent.record != *record {
+            agent.record = record.clone();
+            agent.changed = true;
+            self.touch_agent(id);
         }
     }
 
+    /// Takes a stored record.
+    pub(crate) fn restore_agent(&mut self, id: &AgentId, record: AgentRecord) {
+        let agent = Agent { stored: true, changed: false, ..Agent::new(Arc::new(record)) };
+        self.agents.insert(id.clone(), agent);
+    }
+
+    /// Mesos says that the agent is there.
+    pub(crate) fn agent_is_there(&mut self, id: &AgentId) {
+        if let Some(agent) = self.agents.get_mut(id) {
+            agent.away_since = None;
+            agent.seen_at = self.now;
+        }
+    }
+
+    /// Mesos cannot reach the agent, or does not know it.
+    pub(crate) fn agent_is_away(&mut self, id: &AgentId, since: UnixMs) {
+        if let Some(agent) = self.agents.get_mut(id) {
+            let since = agent.away_since.map_or(since, |known| known.min(since));
+            agent.away_since = Some(since);
+        }
+    }
+
+    pub(crate) fn away_since(&self, id: &AgentId) -> Option<UnixMs> {
+        self.agents.get(id)?.away_since
+    }
+
     pub(crate) fn use_agent(&mut self, id: &AgentId) {
-        let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent {
-            record: Arc::default(),
-            uses: 0,
-            stored: false,
-            dirty: false,
-            unreachable_since: None,
-        });
+        let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent::new(Arc::default()));
         agent.uses += 1;
         self.touch_agent(id);
     }
@@ -139,13 +199,53 @@ impl Ctx {
             let Some(agent) = self.agents.get_mut(&id) else { continue };
             agent.dirty = false;
             let wanted = agent.uses > 0;
-            if wanted && !agent.stored && *agent.record != AgentRecord::default() {
+            if wanted && (!agent.stored || agent.changed) && *agent.record != AgentRecord::default()
+            {
                 agent.stored = true;
+                agent.changed = false;
                 self.writes.push(Write::Agent(id, Some(agent.record.clone())));
             } else if !wanted && agent.stored {
                 agent.stored = false;
                 self.writes.push(Write::Agent(id, None));
             }
         }
+    }
+
+    /// Forgets agents on which nothing is and that were not seen for long.
+    pub(crate) fn forget_agents(&mut self) {
+        let old = self.now.saturating_sub(FORGET_AGENT_MS);
+        self.agents.retain(|_, agent| agent.uses > 0 || agent.dirty || agent.seen_at > old);
+    }
+
+    /// Asks what was to be asked in this step.
+    pub(crate) fn flush_questions(&mut self) {
+        self.mass.clear();
+        let tasks: Vec<_> = std::mem::take(&mut self.ask_tasks).into_iter().collect();
+        for chunk in tasks.chunks(QUESTIONS_A_CALL) {
+            self.effect(Effect::Reconcile(chunk.to_vec()));
+        }
+        let operations = std::mem::take(&mut self.ask_operations);
+        for chunk in operations.chunks(QUESTIONS_A_CALL) {
+            self.effect(Effect::ReconcileOperations(chunk.to_vec()));
+        }
+    }
+
+    /// Whether so many agents went away at about the time this one did that our network, or Mesos
+    /// as a whole, is the likelier cause.
+    pub(crate) fn is_mass_event(&mut self, id: &AgentId) -> bool {
+        if let Some(known) = self.mass.get(id) {
+            return *known;
+        }
+        let since = self.away_since(id).unwrap_or(self.now);
+        let used = self.agents.values().filter(|agent| agent.uses > 0).count();
+        let away = |agent: &&Agent| {
+            agent.uses > 0
+                && agent.away_since.is_some_and(|at| at.abs_diff(since) <= MASS_WINDOW_MS)
+        };
+        let gone = self.agents.values().filter(away).count();
+        let limit = used.saturating_mul(self.settings.mass_unreachable_percent as usize) / 100;
+        let mass = gone >= MASS_AT_LEAST && gone > limit;
+        self.mass.insert(id.clone(), mass);
+        mass
     }
 }

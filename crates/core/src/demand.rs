@@ -22,11 +22,6 @@ const SWEEP_MS: u64 = 5_000;
 const REFUSE_MS: u64 = 5_000;
 /// The same without demand: offers are suppressed then.
 const REFUSE_IDLE_MS: u64 = 300_000;
-/// Agents that become unreachable within this time count together, in milliseconds.
-const MASS_WINDOW_MS: u64 = 60_000;
-/// With fewer agents gone than this, it is no mass event, whatever their share.
-const MASS_AT_LEAST: usize = 3;
-
 /// What is known of the wish for offers.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
@@ -40,7 +35,10 @@ pub(crate) struct Demand {
     urgent: bool,
     revived_at: UnixMs,
     again_ms: u64,
+    /// The sweep that is under way, or was last.
+    sweep_since: UnixMs,
     sweep_until: UnixMs,
+    sweeping: bool,
 }
 
 impl Demand {
@@ -50,6 +48,12 @@ impl Demand {
         } else if !self.lines.contains(job) {
             self.lines.insert(job.clone());
         }
+    }
+
+    fn begin_sweep(&mut self, now: UnixMs) {
+        self.sweep_since = now;
+        self.sweep_until = now + SWEEP_MS;
+        self.sweeping = true;
     }
 
     fn exists(&self) -> bool {
@@ -63,12 +67,21 @@ impl Ctx {
         self.demand.urgent = true;
     }
 
+    /// When the sweep began that ended just now, if one did.
+    pub(crate) fn sweep_ended(&mut self) -> Option<UnixMs> {
+        let demand = &mut self.demand;
+        let ended = demand.sweeping && self.connected && self.now >= demand.sweep_until;
+        demand.sweeping &= !ended;
+        ended.then_some(demand.sweep_since)
+    }
+
     /// For how long offers that are not used are declined.
     pub(crate) fn refuse_ms(&self) -> u64 {
         if self.demand.exists() { REFUSE_MS } else { REFUSE_IDLE_MS }
     }
 
-    /// A new subscription begins with offers of everything, and without filters: a sweep.
+    /// A new subscription begins with a sweep. It says so: a take-over that Mesos took for the old
+    /// connection's owner coming back leaves that one's filters in place.
     pub(crate) fn subscribed_demand(&mut self) {
         let demand = &mut self.demand;
         demand.open = true;
@@ -76,7 +89,8 @@ impl Ctx {
         demand.revived_at = self.now;
         demand.again_ms = REVIVE_AGAIN_MS.0;
         demand.urgent = false;
-        demand.sweep_until = self.now + SWEEP_MS;
+        demand.begin_sweep(self.now);
+        self.effect(Effect::Revive);
         self.arm(self.now + SWEEP_MS, Timer::Demand);
         self.arm(self.now + REVIVE_AGAIN_MS.0, Timer::Demand);
         self.arm(self.now + SWEEP_EVERY_MS, Timer::Demand);
@@ -89,8 +103,9 @@ impl Ctx {
         }
         let now = self.now;
         if now >= self.demand.sweep_until + SWEEP_EVERY_MS {
-            self.demand.sweep_until = now + SWEEP_MS;
+            self.demand.begin_sweep(now);
             self.demand.urgent = true;
+            self.forget_agents();
             self.arm(now + SWEEP_MS, Timer::Demand);
             self.arm(now + SWEEP_MS + SWEEP_EVERY_MS, Timer::Demand);
         }
@@ -119,18 +134,5 @@ impl Ctx {
         let next = now + demand.again_ms;
         self.effect(Effect::Revive);
         self.arm(next, Timer::Demand);
-    }
-
-    /// Whether so many agents became unreachable around `since` that our network is the likelier cause.
-    pub(crate) fn too_many_unreachable(&self, since: UnixMs) -> bool {
-        let used = self.agents.values().filter(|agent| agent.uses > 0).count();
-        let gone = self
-            .agents
-            .values()
-            .filter_map(|agent| agent.unreachable_since)
-            .filter(|at| at.abs_diff(since) <= MASS_WINDOW_MS)
-            .count();
-        let limit = used.saturating_mul(self.settings.mass_unreachable_percent as usize) / 100;
-        gone >= MASS_AT_LEAST && gone > limit
     }
 }

@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// the executor's answer comes within a second or two, and asking twice does no harm.
 const KILL_REPEAT_MS: u64 = 10_000;
 
+/// How soon Mesos is asked again about a run whose agent is away, in milliseconds.
+const ASK_AGAIN_MS: u64 = 10_000;
+
 /// An instance: its record, and what need not outlive the process.
 #[derive(Debug, Default)]
 pub(crate) struct Instance {
@@ -28,6 +31,8 @@ pub(crate) struct Instance {
     pub(crate) asked_at: UnixMs,
     /// Since when it waits for an offer.
     pub(crate) waiting_since: UnixMs,
+    /// When Mesos last said that the agent of the run is away.
+    pub(crate) away_at: UnixMs,
 }
 
 /// How a run ended.
@@ -57,6 +62,16 @@ impl Instance {
     /// Whether it is as if it had never been.
     pub(crate) fn is_blank(&self) -> bool {
         self.record.run == 0 && self.record.state == TaskState::Initialized && !self.dirty
+    }
+
+    /// The agent of the run, where there may be a task.
+    pub(crate) fn live_agent(&self) -> Option<AgentId> {
+        self.record.agent.clone().filter(|_| self.record.state.is_live())
+    }
+
+    /// The same for a run that uses no slot.
+    pub(crate) fn unslotted_agent(&self) -> Option<AgentId> {
+        self.live_agent().filter(|_| self.record.slot.is_none())
     }
 
     /// Writes the record. One that says no more than "waits for its first place" is not written:
@@ -138,6 +153,7 @@ impl Job {
             let record = &mut instance.record;
             if afresh {
                 record.failures = 0;
+                record.lost = 0;
             }
             // What was asked up to now, this run answers. A run that is still to come keeps the
             // mark of the request that brought it, so that a restart of the process changes nothing.
@@ -171,6 +187,7 @@ impl Job {
             let at = ctx.now + ctx.settings.slot_wait_ms;
             self.arm_instance(i, at, ctx);
             self.ask_for_slot(i, ctx);
+            self.ask_about_agent(i, ctx);
         }
         if waits {
             ctx.want_offers_now();
@@ -269,15 +286,20 @@ impl Job {
             Ended::Killed if !killing => earlier + 1,
             _ => earlier,
         };
-        let next = self.after(how, killing, failures, &policy);
+        // A launch that is lost once is tried again at once; one that is lost again and again waits.
+        let lost = if how == Ended::Lost && record.started_at == 0 { record.lost + 1 } else { 0 };
+        let next = self.after(how, killing, failures, &policy, lost);
         let now = ctx.now;
         let run = record.run;
         self.update(i, ctx, |instance| {
             let record = &mut instance.record;
             record.finished_at = now;
             record.failures = failures;
-            record.retry_at =
-                if let TaskState::Throttled = next { now + policy.backoff_ms(failures) } else { 0 };
+            record.lost = lost;
+            record.retry_at = match next {
+                TaskState::Throttled => now + policy.backoff_ms(failures.max(lost)),
+                _ => 0,
+            };
             record.state = next;
             record.killing = None;
             record.unreachable_since = None;
@@ -292,13 +314,21 @@ impl Job {
     }
 
     /// The state after a run.
-    fn after(&self, how: Ended, killing: bool, failures: u32, policy: &RestartPolicy) -> TaskState {
+    fn after(
+        &self,
+        how: Ended,
+        killing: bool,
+        failures: u32,
+        policy: &RestartPolicy,
+        lost: u32,
+    ) -> TaskState {
         let batch = self.config().is_some_and(|c| c.kind == JobKind::Batch);
         match how {
             // It ended by itself just before it was to be killed: for a batch instance that is success.
             Ended::Finished if batch => TaskState::Succeeded,
             _ if killing => TaskState::Killed,
-            Ended::Lost => TaskState::Initialized,
+            Ended::Lost if lost < 2 => TaskState::Initialized,
+            Ended::Lost => TaskState::Throttled,
             _ if batch && policy.max_failures.is_some_and(|max| failures > max) => {
                 TaskState::Failed
             }
@@ -356,7 +386,7 @@ impl Job {
             if due <= now {
                 let task = record.task_id(&self.id, i);
                 let agent = record.agent.clone();
-                ctx.effect(Effect::Reconcile(vec![(task, agent)]));
+                ctx.ask_tasks.insert(task, agent);
                 self.instances[i as usize].asked_at = now;
                 self.arm_instance(i, now + ctx.settings.launch_check_ms, ctx);
             } else {
@@ -365,14 +395,21 @@ impl Job {
         }
     }
 
-    /// Starts a replacement of a run on an agent that stays away, unless so many agents went at
-    /// once that it is rather our network.
-    fn consider_replacement(&mut self, i: InstanceId, since: UnixMs, ctx: &mut Ctx) {
-        let due = since + ctx.settings.unreachable_replace_ms;
-        if due > ctx.now {
+    /// Starts a replacement of a run on an agent that stays away. Not on old knowledge: Mesos must
+    /// say so in this session, after the time has passed. And not where so many agents went at once
+    /// that our network is the likelier cause.
+    pub(crate) fn consider_replacement(&mut self, i: InstanceId, since: UnixMs, ctx: &mut Ctx) {
+        let Some(instance) = self.instances.get(i as usize) else { return };
+        let (now, due) = (ctx.now, since + ctx.settings.unreachable_replace_ms);
+        let Some(agent) = instance.record.agent.clone() else { return };
+        if due > now {
             self.arm_instance(i, due, ctx);
-        } else if ctx.too_many_unreachable(since) {
-            self.arm_instance(i, ctx.now + ctx.settings.unreachable_replace_ms, ctx);
+        } else if instance.away_at < due.max(ctx.subscribed_at) || !ctx.connected {
+            let task = instance.record.task_id(&self.id, i);
+            ctx.ask_tasks.insert(task, Some(agent));
+            self.arm_instance(i, now + ASK_AGAIN_MS, ctx);
+        } else if ctx.is_mass_event(&agent) {
+            self.arm_instance(i, now + ASK_AGAIN_MS * 6, ctx);
         } else {
             self.give_up_on(i, "its agent stayed unreachable; a replacement is started", ctx);
         }
@@ -413,6 +450,7 @@ impl Job {
                 health: if checked { Health::Unknown } else { Health::Disabled },
                 launched_at: now,
                 failures: old.failures,
+                lost: old.lost,
                 ..Default::default()
             };
             instance.asked_at = now;

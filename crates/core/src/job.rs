@@ -7,8 +7,8 @@ use crate::shard::{Remembered, Shard};
 use crate::slots::Slot;
 use peloton_model::job::{JobConfig, JobKind};
 use peloton_model::{
-    Health, InstanceId, JobId, JobRecord, JobState, JobSummary, RunNumber, SlotId, TaskState,
-    UnixMs, Version, Waiting,
+    AgentId, Goals, Health, InstanceId, JobId, JobRecord, JobState, JobSummary, RunNumber, SlotId,
+    TaskState, UnixMs, Version, Waiting,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) summary: JobSummary,
     /// Why instances could not be placed, from the last look at offers.
     pub(crate) unplaced: Option<Waiting>,
+    /// How many instances each agent has: in slots that are kept, else running.
+    pub(crate) placed: BTreeMap<AgentId, u32>,
     /// The highest run number that any instance, also a removed one, ever had.
     pub(crate) top_run: RunNumber,
     written: JobSummary,
@@ -56,6 +58,7 @@ impl Job {
             to_resume: BTreeSet::new(),
             summary: JobSummary::default(),
             unplaced: None,
+            placed: BTreeMap::new(),
             top_run: 0,
             written: JobSummary::default(),
             dirty_instances: Vec::new(),
@@ -131,16 +134,24 @@ impl Job {
         let Some(instance) = self.instances.get_mut(i as usize) else { return };
         let summary = &mut self.summary;
         count(summary, instance, false);
-        let before = instance.record.agent.clone().filter(|_| instance.record.state.is_live());
+        let (before, free_before) = (instance.live_agent(), instance.unslotted_agent());
         f(instance);
         count(summary, instance, true);
-        let after = instance.record.agent.clone().filter(|_| instance.record.state.is_live());
+        let (after, free_after) = (instance.live_agent(), instance.unslotted_agent());
         if before != after {
             if let Some(agent) = after {
                 ctx.use_agent(&agent);
             }
             if let Some(agent) = before {
                 ctx.leave_agent(&agent);
+            }
+        }
+        if free_before != free_after {
+            if let Some(agent) = free_after {
+                place(&mut self.placed, &agent, true);
+            }
+            if let Some(agent) = free_before {
+                place(&mut self.placed, &agent, false);
             }
         }
         self.top_run = self.top_run.max(instance.record.run);
@@ -154,8 +165,15 @@ impl Job {
         self.summary.healthy = 0;
         self.summary.unhealthy = 0;
         self.summary.versions.clear();
+        self.placed.clear();
+        for held in self.slots.values().filter(|held| held.is_kept()) {
+            place(&mut self.placed, &held.record.agent, true);
+        }
         for instance in &self.instances {
             count(&mut self.summary, instance, true);
+            if let Some(agent) = instance.unslotted_agent() {
+                place(&mut self.placed, &agent, true);
+            }
             self.top_run = self.top_run.max(instance.record.run);
         }
     }
@@ -167,6 +185,12 @@ impl Job {
 
     /// Writes what changed: each instance with its slots, then the summary.
     pub(crate) fn flush(&mut self, ctx: &mut Ctx) {
+        // First of all what keeps run numbers from coming twice: should only a part of these writes
+        // become durable, it is to be this one.
+        let floors = |summary: &JobSummary| (summary.run_floor, summary.run_high);
+        if floors(&self.summary) != floors(&self.written) {
+            self.flush_summary(ctx);
+        }
         let mut touched = std::mem::take(&mut self.dirty_slots);
         touched.sort_unstable();
         touched.dedup();
@@ -193,8 +217,10 @@ impl Job {
         self.summary.waiting = self.waiting();
         self.summary.state = self.state();
         if self.desired.is_none() {
-            let live = self.instances.iter().filter(|i| i.record.state.is_live()).count();
-            self.summary.leftovers = (live + self.slots.len()) as u32;
+            let counts = &self.summary.counts;
+            let live: u32 =
+                TaskState::ALL.iter().filter(|s| s.is_live()).map(|s| counts.get(*s)).sum();
+            self.summary.leftovers = live + self.slots.len() as u32;
             if self.is_over() {
                 self.summary.run_floor = self.top_run;
             }
@@ -283,6 +309,21 @@ fn count(summary: &mut JobSummary, instance: &Instance, up: bool) {
     }
 }
 
+/// Counts an instance on an agent in, or out.
+pub(crate) fn place(placed: &mut BTreeMap<AgentId, u32>, agent: &AgentId, up: bool) {
+    match placed.get_mut(agent) {
+        Some(n) if up => *n += 1,
+        Some(n) if *n > 1 => *n -= 1,
+        Some(_) => {
+            placed.remove(agent);
+        }
+        None if up => {
+            placed.insert(agent.clone(), 1);
+        }
+        None => {}
+    }
+}
+
 impl Shard {
     pub(crate) fn config_stored(&mut self, id: &JobId, version: Version, config: Arc<JobConfig>) {
         entry(&mut self.jobs, &mut self.remembered, id).configs.insert(version, config);
@@ -321,21 +362,41 @@ impl Job {
             // A new job of an old name: everything that is there belongs to the old one.
             self.summary.incarnation = desired.incarnation;
             self.summary.run_floor = self.top_run;
-            self.summary.deleted_at = None;
-            self.summary.leftovers = 0;
         }
+        self.summary.deleted_at = None;
+        self.summary.leftovers = 0;
         // Older versions serve no instance: upgrades, which would need them, keep their own.
         self.configs.retain(|version, _| *version >= desired.record.version);
         self.grow_to(desired.record.instance_count);
-        self.desired = Some(desired);
-        self.drive_all(ctx);
+        let (incarnation, next) = (desired.incarnation, desired.record.clone());
+        match self.desired.replace(desired) {
+            Some(old)
+                if old.incarnation == incarnation
+                    && old.record.instance_count == next.instance_count =>
+            {
+                self.drive_changed(&old.record.goals, &next.goals, ctx);
+            }
+            _ => self.drive_all(ctx),
+        }
         self.touch_job(ctx);
+    }
+
+    /// Drives the instances of which something else is asked than before.
+    fn drive_changed(&mut self, old: &Goals, new: &Goals, ctx: &mut Ctx) {
+        let last = (self.instances.len() as InstanceId).saturating_sub(1);
+        for (from, to, _) in old.ranges().iter().chain(new.ranges()) {
+            for i in *from..=(*to).min(last) {
+                if old.get(i) != new.get(i) {
+                    self.drive(i, ctx);
+                }
+            }
+        }
     }
 
     pub(crate) fn remove(&mut self, ctx: &mut Ctx) {
         self.desired = None;
         self.configs.clear();
-        self.summary.deleted_at = Some(ctx.now);
+        self.summary.deleted_at.get_or_insert(ctx.now);
         self.drive_all(ctx);
         self.touch_job(ctx);
     }
@@ -350,7 +411,9 @@ impl Job {
     pub(crate) fn next_run(&self, i: InstanceId) -> RunNumber {
         let last = self.instances.get(i as usize).map_or(0, |instance| instance.record.run);
         let base = if last == 0 { self.summary.run_floor.max(self.summary.run_high) } else { last };
-        base + 1
+        // A slot that outlived its instance's record keeps its number from coming twice.
+        let slots = self.slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));
+        base.max(slots.last().map_or(0, |((_, slot), _)| slot.0)) + 1
     }
 
     /// When an instance is to be looked at again, at the latest.

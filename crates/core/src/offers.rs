@@ -8,7 +8,6 @@ use crate::slots::{reserve_id, unreserve_id};
 use peloton_model::job::{JobConfig, JobKind};
 use peloton_model::{
     AgentId, AgentRecord, InstanceId, JobId, OfferId, PortSet, SlotId, SlotRecord, SlotState,
-    TaskState,
 };
 use peloton_placement::{Candidate, Existing, Request, place};
 use std::cmp::Reverse;
@@ -67,13 +66,13 @@ impl Shard {
             job.slots.get(&(i, slot)).is_some_and(|held| held.record.agent == *agent)
         });
         let Some(job) = known else {
-            let id = unreserve_id(&name, self.ctx.now);
+            let id = unreserve_id(&name, &mut self.ctx);
             bundle.reserves.push(Operation::Unreserve { id, reserved });
             return;
         };
         let Some(held) = job.slots.get_mut(&(i, slot)) else { return };
         if held.record.state == SlotState::Releasing {
-            let id = unreserve_id(&name, self.ctx.now);
+            let id = unreserve_id(&name, &mut self.ctx);
             held.seen_at = self.ctx.now;
             held.unreserve = Some(id.clone());
             bundle.reserves.push(Operation::Unreserve { id, reserved });
@@ -99,8 +98,8 @@ impl Shard {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let Some(config) = job.config().cloned() else { continue };
             let placed = {
-                let counts = job.agents_used();
-                let existing: Vec<_> = counts
+                let existing: Vec<_> = job
+                    .placed
                     .iter()
                     .map(|(agent, count)| Existing {
                         agent,
@@ -225,32 +224,5 @@ impl Job {
             resources,
             ports,
         })));
-    }
-
-    /// How many instances each agent has: in slots (also while they do not run), else running.
-    fn agents_used(&self) -> BTreeMap<AgentId, u32> {
-        let mut counts: BTreeMap<AgentId, u32> = BTreeMap::new();
-        let mut add = |agent: &AgentId| match counts.get_mut(agent) {
-            Some(n) => *n += 1,
-            None => {
-                counts.insert(agent.clone(), 1);
-            }
-        };
-        for held in self.slots.values() {
-            if held.record.state != SlotState::Releasing {
-                add(&held.record.agent);
-            }
-        }
-        for instance in &self.instances {
-            let record = &instance.record;
-            if record.slot.is_none()
-                && record.state.is_live()
-                && record.state != TaskState::Preempting
-                && let Some(agent) = &record.agent
-            {
-                add(agent);
-            }
-        }
-        counts
     }
 }

@@ -13,7 +13,6 @@ use peloton_store::KeyValue;
 use peloton_store::keys::{self, ParsedKey};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A record that cannot be read: the store is damaged, or was written by a later schema.
 #[derive(Debug, thiserror::Error)]
@@ -90,10 +89,7 @@ impl Shard {
         shard.ctx.now = now;
         shard.framework = snapshot.framework.map(|record| record.id);
         for (id, record) in snapshot.agents {
-            shard.ctx.see_agent(&id, &Arc::new(record));
-            if let Some(agent) = shard.ctx.agents.get_mut(&id) {
-                agent.stored = true;
-            }
+            shard.ctx.restore_agent(&id, record);
             // Looked at once everything is counted: an agent no longer used is dropped.
             shard.ctx.use_agent(&id);
         }
@@ -128,6 +124,9 @@ impl Shard {
         job.grow_to(i + 1);
         if let Some(agent) = record.agent.as_ref().filter(|_| record.state.is_live()) {
             self.ctx.use_agent(agent);
+            if let Some(since) = record.unreachable_since {
+                self.ctx.agent_is_away(agent, since.min(self.ctx.now));
+            }
         }
         if let Some(instance) = job.instances.get_mut(i as usize) {
             instance.stored = true;
@@ -141,8 +140,7 @@ impl Shard {
         if record.state == SlotState::Releasing {
             self.ctx.demand.releasing += 1;
         }
-        let held = Slot { record, unreserve: None, seen_at: self.ctx.now };
-        job.slots.insert((i, slot), held);
+        job.slots.insert((i, slot), Slot::new(record, self.ctx.now));
         job.top_run = job.top_run.max(slot.0);
     }
 
@@ -169,9 +167,13 @@ impl Shard {
 impl Job {
     /// Sets the clocks of what was under way.
     fn resume_waiting(&mut self, ctx: &mut crate::ctx::Ctx) {
+        // A clock that was set back since must not stretch a wait beyond what it can be.
+        let policy = self.configs.values().last().map(|c| c.restart_policy.clone());
+        let latest = ctx.now + policy.unwrap_or_default().max_backoff_ms;
         for i in 0..self.instances.len() as InstanceId {
             let Some(instance) = self.instances.get_mut(i as usize) else { continue };
             instance.waiting_since = ctx.now;
+            instance.record.retry_at = instance.record.retry_at.min(latest);
             let record = &instance.record;
             let (state, unreachable) = (record.state, record.unreachable_since.is_some());
             if state == TaskState::Throttled || state.is_live() {

@@ -24,6 +24,9 @@ pub struct Settings {
     /// An instance whose slot's reservation is not offered for this long, though its agent is there,
     /// gets a new one, in milliseconds.
     pub slot_wait_ms: u64,
+    /// A slot to be given up on an agent that stays away for this long is no longer waited for, in
+    /// milliseconds.
+    pub forget_agent_ms: u64,
     /// A launch without any answer for this long is asked for, in milliseconds.
     pub launch_check_ms: u64,
     /// For how long the run number of a deleted job is remembered, in milliseconds; longer than Mesos
@@ -41,6 +44,7 @@ impl Settings {
             unreachable_replace_ms: 300_000,
             mass_unreachable_percent: 10,
             slot_wait_ms: 300_000,
+            forget_agent_ms: 3_600_000,
             launch_check_ms: 30_000,
             remember_deleted_ms: 30 * 24 * 3_600_000,
         }
@@ -152,6 +156,7 @@ impl Shard {
             self.framework = Some(framework);
         }
         self.ctx.connected = true;
+        self.ctx.subscribed_at = self.ctx.now;
         self.start_reconciliation();
         self.ctx.subscribed_demand();
         for job in self.jobs.values_mut() {
@@ -194,6 +199,14 @@ impl Shard {
 
     /// Turns what changed into writes, looks at demand, and hands everything out.
     fn finish(&mut self) -> Output {
+        for agent in std::mem::take(&mut self.ctx.gone_agents) {
+            self.agent_gone(&agent);
+        }
+        if let Some(since) = self.ctx.sweep_ended() {
+            for job in self.jobs.values_mut() {
+                job.audit_slots(since, &mut self.ctx);
+            }
+        }
         for id in std::mem::take(&mut self.ctx.dirty_jobs) {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             job.flush(&mut self.ctx);
@@ -205,6 +218,7 @@ impl Shard {
             }
         }
         self.ctx.flush_agents();
+        self.ctx.flush_questions();
         self.ctx.settle_demand();
         Output {
             writes: std::mem::take(&mut self.ctx.writes),

@@ -8,16 +8,21 @@
 use crate::ctx::{Ctx, Timer};
 use crate::input::{OperationState, OperationUpdate, SlotRef};
 use crate::instance::Ended;
-use crate::job::Job;
+use crate::job::{Job, place};
 use crate::output::Effect;
 use crate::shard::Shard;
-use peloton_model::{InstanceId, JobId, SlotId, SlotRecord, SlotState, TaskState, UnixMs};
+use peloton_model::{
+    AgentId, InstanceId, JobId, SlotId, SlotRecord, SlotState, TaskId, TaskState, UnixMs,
+};
 
-/// How often Mesos is asked about an operation that it has not answered for, in milliseconds.
-const ASK_AGAIN_MS: u64 = 10_000;
-/// A reservation to be released that was not offered for this long, in milliseconds, while offers were
-/// wanted, and of whose release Mesos knows nothing, is not there: allocation runs every second.
+/// How often Mesos is asked about a slot that it has not told of: at first, and at most, in milliseconds.
+const ASK_AGAIN_MS: (u64, u64) = (10_000, 300_000);
+/// A reservation to be released that its agent, when it was offered after this time, did not bring
+/// along, and of whose release Mesos knows nothing, is not there; in milliseconds.
 const UNSEEN_MS: u64 = 30_000;
+
+/// Sweeps in a row that must miss a slot before it counts as taken away: one may cross a task's end.
+const MISSED_SWEEPS: u32 = 2;
 
 /// A slot: its record, and what need not outlive the process.
 #[derive(Debug)]
@@ -25,8 +30,25 @@ pub(crate) struct Slot {
     pub(crate) record: SlotRecord,
     /// The operation that ends it, once one was sent.
     pub(crate) unreserve: Option<String>,
-    /// When it was last offered, or began to be wanted.
+    /// When it was last known to be there, or began to be wanted.
     pub(crate) seen_at: UnixMs,
+    /// When Mesos is asked next, and the wait after that.
+    timer: Option<UnixMs>,
+    again_ms: u64,
+    /// Sweeps in a row that should have brought it, and did not.
+    missed: u32,
+}
+
+impl Slot {
+    pub(crate) fn new(record: SlotRecord, now: UnixMs) -> Self {
+        let again_ms = ASK_AGAIN_MS.0;
+        Self { record, unreserve: None, seen_at: now, timer: None, again_ms, missed: 0 }
+    }
+
+    /// Whether its instance keeps it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.record.state != SlotState::Releasing
+    }
 }
 
 /// The id of the operation that makes a slot.
@@ -35,8 +57,9 @@ pub(crate) fn reserve_id(slot: &SlotRef) -> String {
 }
 
 /// The id of an operation that ends a slot; each try has its own, as Mesos wants them unique.
-pub(crate) fn unreserve_id(slot: &SlotRef, now: UnixMs) -> String {
-    format!("unreserve/{slot}/{now}")
+pub(crate) fn unreserve_id(slot: &SlotRef, ctx: &mut Ctx) -> String {
+    let number = ctx.unique();
+    format!("unreserve/{slot}/{}-{number}", ctx.now)
 }
 
 /// The slot that an operation is about, and whether it makes it.
@@ -66,8 +89,8 @@ impl Job {
         ctx: &mut Ctx,
     ) {
         ctx.use_agent(&record.agent);
-        let slot_state = Slot { record, unreserve: None, seen_at: ctx.now };
-        self.slots.insert((i, slot), slot_state);
+        place(&mut self.placed, &record.agent, true);
+        self.slots.insert((i, slot), Slot::new(record, ctx.now));
         self.touch_slot(i, slot, ctx);
     }
 
@@ -82,6 +105,7 @@ impl Job {
     pub(crate) fn slot_is_there(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         if let Some(held) = self.slots.get_mut(&(i, slot)) {
             held.seen_at = ctx.now;
+            held.missed = 0;
             if held.record.state == SlotState::Requested {
                 held.record.state = SlotState::Held;
                 self.touch_slot(i, slot, ctx);
@@ -92,7 +116,9 @@ impl Job {
     /// Mesos does not have the reservation (any more).
     fn slot_is_gone(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         let Some(gone) = self.slots.remove(&(i, slot)) else { return };
-        if gone.record.state == SlotState::Releasing {
+        if gone.is_kept() {
+            place(&mut self.placed, &gone.record.agent, false);
+        } else {
             ctx.demand.releasing = ctx.demand.releasing.saturating_sub(1);
         }
         ctx.leave_agent(&gone.record.agent);
@@ -115,16 +141,17 @@ impl Job {
     }
 
     pub(crate) fn release_slot(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
-        let Some(held) = self.slots.get_mut(&(i, slot)) else { return };
-        if held.record.state == SlotState::Releasing {
+        let Some(held) = self.slots.get_mut(&(i, slot)).filter(|held| held.is_kept()) else {
             return;
-        }
+        };
         held.record.state = SlotState::Releasing;
         held.seen_at = ctx.now;
+        held.again_ms = ASK_AGAIN_MS.0;
+        place(&mut self.placed, &held.record.agent, false);
         ctx.demand.releasing += 1;
         ctx.want_offers_now();
-        ctx.arm(ctx.now + ASK_AGAIN_MS, Timer::Slot(self.id.clone(), i, slot));
         self.touch_slot(i, slot, ctx);
+        self.arm_slot(i, slot, ctx);
     }
 
     /// Asks for the slot that an instance waits for, if Mesos has not told yet whether it is there.
@@ -136,11 +163,29 @@ impl Job {
         }
     }
 
-    /// After a break of the connection: answers may have been lost.
+    /// Asks whether the agent of an instance's slot is there, by way of the run that made the slot.
+    pub(crate) fn ask_about_agent(&self, i: InstanceId, ctx: &mut Ctx) {
+        if let Some(slot) = self.own_slot(i) {
+            self.ask_about_agent_of(i, slot, ctx);
+        }
+    }
+
+    fn ask_about_agent_of(&self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
+        if let Some(held) = self.slots.get(&(i, slot)) {
+            let task = TaskId { job: self.id.clone(), instance: i, run: slot.0 };
+            ctx.ask_tasks.insert(task, Some(held.record.agent.clone()));
+        }
+    }
+
+    /// After a break of the connection: answers may have been lost, agents may have gone.
     pub(crate) fn ask_for_slots(&mut self, ctx: &mut Ctx) {
         let all: Vec<_> = self.slots.keys().copied().collect();
         for (i, slot) in all {
             if !self.in_use(i, slot) {
+                if let Some(held) = self.slots.get_mut(&(i, slot)) {
+                    held.again_ms = ASK_AGAIN_MS.0;
+                }
+                self.ask_about_agent_of(i, slot, ctx);
                 self.ask_about(i, slot, ctx);
             }
         }
@@ -148,37 +193,82 @@ impl Job {
 
     fn ask_about(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         let name = self.slot_ref(i, slot);
-        let Some(held) = self.slots.get_mut(&(i, slot)) else { return };
+        let Some(held) = self.slots.get(&(i, slot)) else { return };
         let operation = match held.record.state {
             SlotState::Requested => reserve_id(&name),
             SlotState::Held => return,
-            // Without a release of this process's: any id of its kind finds out nothing, but the
-            // answer says whether the agent is there, and starts the clock of `UNSEEN_MS`.
-            SlotState::Releasing => {
-                held.unreserve.clone().unwrap_or_else(|| unreserve_id(&name, held.record.since))
-            }
+            // Where no release was sent by this process, the id is one that Mesos cannot know: its
+            // answer says "unknown", which is what it knows of the release.
+            SlotState::Releasing => match &held.unreserve {
+                Some(id) => id.clone(),
+                None => unreserve_id(&name, ctx),
+            },
         };
-        ctx.effect(Effect::ReconcileOperations(vec![(operation, held.record.agent.clone())]));
-        ctx.arm(ctx.now + ASK_AGAIN_MS, Timer::Slot(self.id.clone(), i, slot));
+        ctx.ask_operations.push((operation, held.record.agent.clone()));
+        self.arm_slot(i, slot, ctx);
     }
 
-    pub(crate) fn slot_timer(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
-        if !self.in_use(i, slot) {
-            self.ask_about(i, slot, ctx);
+    /// Sets the next time to ask, if none is set.
+    fn arm_slot(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
+        let id = self.id.clone();
+        if let Some(held) = self.slots.get_mut(&(i, slot))
+            && held.timer.is_none_or(|at| at <= ctx.now)
+        {
+            let at = ctx.now + held.again_ms;
+            held.again_ms = (held.again_ms * 2).min(ASK_AGAIN_MS.1);
+            held.timer = Some(at);
+            ctx.arm(at, Timer::Slot(id, i, slot));
         }
     }
 
-    /// The instance waits for its slot for too long: an operator may have taken the reservation away.
+    pub(crate) fn slot_timer(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
+        let Some(held) = self.slots.get_mut(&(i, slot)) else { return };
+        if held.timer.is_some_and(|at| at <= ctx.now) {
+            held.timer = None;
+        }
+        if self.in_use(i, slot) {
+            return;
+        }
+        if self.slot_is_on_unknown_agent(i, slot, ctx) {
+            self.slot_is_gone(i, slot, ctx);
+            return;
+        }
+        self.ask_about_agent_of(i, slot, ctx);
+        self.ask_about(i, slot, ctx);
+    }
+
+    /// Whether a slot to be released is on an agent that Mesos did not know, or could not reach, for so
+    /// long that nothing waits for it any more. Should the agent come back, its reservation is a leak
+    /// that is released when it is offered.
+    fn slot_is_on_unknown_agent(&self, i: InstanceId, slot: SlotId, ctx: &Ctx) -> bool {
+        let Some(held) = self.slots.get(&(i, slot)).filter(|held| !held.is_kept()) else {
+            return false;
+        };
+        let patience = ctx.settings.forget_agent_ms;
+        let away = ctx.away_since(&held.record.agent);
+        away.is_some_and(|since| ctx.now.saturating_sub(since.max(ctx.subscribed_at)) > patience)
+    }
+
+    /// The instance waits for its slot for too long, counted from when it could have been offered: an
+    /// operator may have taken the reservation away, or the agent stays away.
     pub(crate) fn slot_overdue(&mut self, i: InstanceId, ctx: &mut Ctx) {
         let Some(slot) = self.own_slot(i) else { return };
         let Some(instance) = self.instances.get(i as usize) else { return };
-        let due = instance.waiting_since + ctx.settings.slot_wait_ms;
-        let agent = self.slots.get(&(i, slot)).map(|held| held.record.agent.clone());
-        let away = agent.and_then(|id| ctx.agents.get(&id)?.unreachable_since);
+        let due = instance.waiting_since.max(ctx.demand.open_since) + ctx.settings.slot_wait_ms;
+        let Some(agent) = self.slots.get(&(i, slot)).map(|held| held.record.agent.clone()) else {
+            return;
+        };
+        let seen_at = ctx.agents.get(&agent).map_or(0, |known| known.seen_at);
+        let away = ctx.away_since(&agent).is_some();
         if due > ctx.now {
             self.arm_instance(i, due, ctx);
-        } else if !ctx.connected || away.is_some_and(|since| ctx.too_many_unreachable(since)) {
-            self.arm_instance(i, ctx.now + ctx.settings.slot_wait_ms, ctx);
+        } else if !ctx.connected
+            || (away && ctx.is_mass_event(&agent))
+            || !(away || seen_at >= ctx.subscribed_at)
+        {
+            // Nothing is known of the agent in this session: ask, and look again.
+            self.ask_about_agent(i, ctx);
+            self.arm_instance(i, ctx.now + ASK_AGAIN_MS.0, ctx);
         } else {
             self.release_slot(i, slot, ctx);
             let why = "its slot was not offered in time; it is placed anew";
@@ -189,40 +279,38 @@ impl Job {
             self.line_up(i, ctx);
         }
     }
-}
 
-impl Shard {
-    /// The status of an operation.
-    pub(crate) fn operation(&mut self, update: OperationUpdate) {
-        if let Some((makes, name)) = parse_operation(&update.id)
-            && let Some(job) = self.jobs.get_mut(&name.job)
-        {
-            if makes {
-                job.reserve_update(&name, &update, &mut self.ctx);
-            } else {
-                job.unreserve_update(&name, &update, &mut self.ctx);
+    /// After a sweep that began at `since`: a slot that nothing runs in, and that its agent's offers did
+    /// not bring along twice in a row, was taken away by an operator.
+    pub(crate) fn audit_slots(&mut self, since: UnixMs, ctx: &mut Ctx) {
+        let mut gone = Vec::new();
+        let instances = &self.instances;
+        for ((i, slot), held) in &mut self.slots {
+            let used = instances
+                .get(*i as usize)
+                .is_some_and(|x| x.record.state.is_live() && x.record.slot == Some(*slot));
+            let offered = ctx.agents.get(&held.record.agent).is_some_and(|a| a.offered_at >= since);
+            if used || !offered || held.seen_at >= since || held.record.state != SlotState::Held {
+                held.missed = 0;
+                continue;
+            }
+            held.missed += 1;
+            if held.missed >= MISSED_SWEEPS {
+                gone.push((*i, *slot));
             }
         }
-        if let Some(uuid) = update.uuid {
-            self.ctx.effect(Effect::AcknowledgeOperation {
-                id: update.id,
-                agent: update.agent,
-                uuid,
-            });
+        for (i, slot) in gone {
+            self.slot_is_gone(i, slot, ctx);
         }
     }
-}
 
-impl Job {
     fn reserve_update(&mut self, name: &SlotRef, update: &OperationUpdate, ctx: &mut Ctx) {
         let (i, slot) = (name.instance, name.slot);
         let Some(held) = self.slots.get(&(i, slot)) else { return };
         match update.state {
             OperationState::Pending => {}
             OperationState::Finished => self.slot_is_there(i, slot, ctx),
-            OperationState::Gone => {
-                self.lose_slot(i, slot, ctx);
-            }
+            OperationState::Gone => self.lose_slot(i, slot, ctx),
             // The launch that came with it fails by itself, and tells.
             OperationState::Failed | OperationState::Unknown
                 if held.record.state == SlotState::Requested =>
@@ -241,17 +329,24 @@ impl Job {
 
     fn unreserve_update(&mut self, name: &SlotRef, update: &OperationUpdate, ctx: &mut Ctx) {
         let (i, slot) = (name.instance, name.slot);
-        let Some(held) = self.slots.get(&(i, slot)) else { return };
-        if held.record.state != SlotState::Releasing {
-            return;
-        }
-        let unseen = ctx.now.saturating_sub(held.seen_at.max(ctx.demand.open_since));
+        let Some(held) = self.slots.get(&(i, slot)).filter(|held| !held.is_kept()) else { return };
         match update.state {
-            OperationState::Finished | OperationState::Gone => self.slot_is_gone(i, slot, ctx),
-            OperationState::Unknown if unseen >= UNSEEN_MS => self.slot_is_gone(i, slot, ctx),
+            OperationState::Finished => self.slot_is_gone(i, slot, ctx),
+            OperationState::Gone => self.lose_slot(i, slot, ctx),
+            OperationState::Unknown => {
+                // Its agent was offered, well after the release was decided or the slot last seen,
+                // and did not bring it along.
+                let since = held.seen_at.max(ctx.demand.open_since) + UNSEEN_MS;
+                let agent = ctx.agents.get(&held.record.agent);
+                if agent.is_some_and(|known| known.offered_at >= since) {
+                    self.slot_is_gone(i, slot, ctx);
+                } else {
+                    ctx.want_offers_now();
+                }
+            }
             // It will be offered again.
             OperationState::Failed => ctx.want_offers_now(),
-            OperationState::Unknown | OperationState::Pending => {}
+            OperationState::Pending => {}
         }
     }
 
@@ -259,14 +354,46 @@ impl Job {
     pub(crate) fn lose_slot(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         if self.in_use(i, slot) {
             let why = "its agent is gone for good";
-            self.update(i, ctx, |instance| {
-                instance.record.message = Some(why.into());
-            });
+            self.update(i, ctx, |instance| instance.record.message = Some(why.into()));
             self.ended(i, Ended::Lost, ctx);
         }
         self.slot_is_gone(i, slot, ctx);
         if self.instances.get(i as usize).is_some_and(|x| x.record.state == TaskState::Scheduling) {
             self.line_up(i, ctx);
+        }
+    }
+}
+
+impl Shard {
+    /// The status of an operation.
+    pub(crate) fn operation(&mut self, update: OperationUpdate) {
+        if let Some((makes, name)) = parse_operation(&update.id)
+            && let Some(job) = self.jobs.get_mut(&name.job)
+        {
+            if makes {
+                job.reserve_update(&name, &update, &mut self.ctx);
+            } else {
+                job.unreserve_update(&name, &update, &mut self.ctx);
+            }
+        }
+        if let Some(uuid) = update.uuid {
+            let id = update.id;
+            self.ctx.effect(Effect::AcknowledgeOperation { id, agent: update.agent, uuid });
+        }
+    }
+
+    /// An agent is gone for good: every slot on it is lost, also those of instances that do not run.
+    pub(crate) fn agent_gone(&mut self, agent: &AgentId) {
+        for job in self.jobs.values_mut() {
+            let lost: Vec<_> = job
+                .slots
+                .iter()
+                .filter(|(_, held)| held.record.agent == *agent)
+                .map(|(key, _)| *key)
+                .collect();
+            for (i, slot) in lost {
+                job.lose_slot(i, slot, &mut self.ctx);
+            }
         }
     }
 }
@@ -277,9 +404,12 @@ mod tests {
 
     #[test]
     fn operation_ids_tell_their_slot() {
+        let mut ctx = Ctx::new(crate::Settings::new(peloton_model::ShardId(0), "peloton"));
         let slot = SlotRef { job: JobId::new("a-1.b").unwrap(), instance: 3, slot: SlotId(7) };
         assert_eq!(parse_operation(&reserve_id(&slot)), Some((true, slot.clone())));
-        assert_eq!(parse_operation(&unreserve_id(&slot, 99)), Some((false, slot)));
+        let (one, other) = (unreserve_id(&slot, &mut ctx), unreserve_id(&slot, &mut ctx));
+        assert_ne!(one, other);
+        assert_eq!(parse_operation(&one), Some((false, slot)));
         for bad in ["", "reserve/a", "other/a/1/2", "reserve/a/x/2", "reserve/a/1/y"] {
             assert_eq!(parse_operation(bad), None, "{bad}");
         }

@@ -6,7 +6,7 @@ use crate::instance::Ended;
 use crate::job::Job;
 use crate::output::Effect;
 use crate::shard::Shard;
-use peloton_model::{Health, InstanceId, SlotId, TaskId, TaskState};
+use peloton_model::{AgentId, Health, InstanceId, SlotId, TaskId, TaskState};
 
 impl Shard {
     pub(crate) fn status(&mut self, update: StatusUpdate) {
@@ -31,10 +31,12 @@ impl Shard {
         let current = job.instances.get(task.instance as usize).is_some_and(|instance| {
             instance.record.run == task.run && instance.record.state.is_live()
         });
+        self.ctx.note_agent(update);
         if current {
             self.reconcile.answered(&task);
-            self.ctx.note_agent(update);
             job.run_update(task.instance, update, &mut self.ctx);
+        } else if update.status.is_live() {
+            job.still_in_use(task.instance, update.agent.as_ref(), &mut self.ctx);
         }
         current
     }
@@ -43,13 +45,18 @@ impl Shard {
 impl Ctx {
     /// What an update says of its agent.
     fn note_agent(&mut self, update: &StatusUpdate) {
-        let Some(agent) = update.agent.as_ref().and_then(|id| self.agents.get_mut(id)) else {
-            return;
-        };
-        if update.status == TaskStatus::Unreachable {
-            agent.unreachable_since.get_or_insert(self.now);
-        } else if update.status.is_live() {
-            agent.unreachable_since = None;
+        let Some(agent) = &update.agent else { return };
+        match update.status {
+            TaskStatus::Unreachable | TaskStatus::Unknown => self.agent_is_away(agent, self.now),
+            TaskStatus::GoneByOperator => {
+                self.gone_agents.insert(agent.clone());
+            }
+            // The agent is registered, and has no such task.
+            TaskStatus::Gone if update.reason.as_deref() == Some("RECONCILIATION") => {
+                self.agent_is_there(agent);
+            }
+            status if status.is_live() => self.agent_is_there(agent),
+            _ => {}
         }
     }
 }
@@ -67,19 +74,17 @@ impl Job {
             TaskStatus::Unknown if self.was_seen(i) => self.out_of_reach(i, update, ctx),
             TaskStatus::Finished => self.over(i, Ended::Finished, update, ctx),
             TaskStatus::Failed | TaskStatus::Error => self.over(i, Ended::Failed, update, ctx),
-            TaskStatus::Killed => self.over(i, Ended::Killed, update, ctx),
-            TaskStatus::GoneByOperator => {
-                let slots = (i, SlotId(0))..=(i, SlotId(u64::MAX));
-                let lost: Vec<_> = self
-                    .slots
-                    .range(slots)
-                    .filter(|(_, held)| Some(&held.record.agent) == update.agent.as_ref())
-                    .map(|((_, slot), _)| *slot)
-                    .collect();
+            // Not for a fault of its own, where the agent is being emptied.
+            TaskStatus::Killed if update.reason.as_deref() == Some("AGENT_DRAINING") => {
                 self.over(i, Ended::Lost, update, ctx);
-                for slot in lost {
-                    self.lose_slot(i, slot, ctx);
-                }
+            }
+            TaskStatus::Killed => self.over(i, Ended::Killed, update, ctx),
+            // The slots go with the agent, at the end of the step.
+            TaskStatus::GoneByOperator => self.over(i, Ended::Lost, update, ctx),
+            // Removed, as its agent was shut down or came back as another one: nothing to come back to.
+            _ if agent_removed(update) => {
+                self.release_slots(i, ctx);
+                self.over(i, Ended::Lost, update, ctx);
             }
             TaskStatus::Lost | TaskStatus::Dropped | TaskStatus::Gone | TaskStatus::Unknown => {
                 self.over(i, Ended::Lost, update, ctx);
@@ -137,20 +142,31 @@ impl Job {
         self.drive(i, ctx);
     }
 
+    /// A task of an earlier run is still there: its slot, if there is one, is in use.
+    fn still_in_use(&mut self, i: InstanceId, agent: Option<&AgentId>, ctx: &mut Ctx) {
+        for (_, held) in self.slots.range_mut((i, SlotId(0))..=(i, SlotId(u64::MAX))) {
+            if Some(&held.record.agent) == agent {
+                held.seen_at = ctx.now;
+            }
+        }
+    }
+
     /// The agent is partitioned away, or not back yet after a fail-over of Mesos: the task may well run.
     fn out_of_reach(&mut self, i: InstanceId, update: &StatusUpdate, ctx: &mut Ctx) {
         let now = ctx.now;
-        let fresh =
-            self.instances.get(i as usize).is_some_and(|x| x.record.unreachable_since.is_none());
-        if fresh {
-            self.update(i, ctx, |instance| {
-                let record = &mut instance.record;
-                record.unreachable_since = Some(now);
-                record.message = update.message.as_deref().map(Into::into);
-                record.reason = update.reason.as_deref().map(Into::into);
-            });
-            self.arm_instance(i, now + ctx.settings.unreachable_replace_ms, ctx);
+        let Some(instance) = self.instances.get_mut(i as usize) else { return };
+        instance.away_at = now;
+        if let Some(since) = instance.record.unreachable_since {
+            self.consider_replacement(i, since, ctx);
+            return;
         }
+        self.update(i, ctx, |instance| {
+            let record = &mut instance.record;
+            record.unreachable_since = Some(now);
+            record.message = update.message.as_deref().map(Into::into);
+            record.reason = update.reason.as_deref().map(Into::into);
+        });
+        self.arm_instance(i, now + ctx.settings.unreachable_replace_ms, ctx);
     }
 
     fn over(&mut self, i: InstanceId, how: Ended, update: &StatusUpdate, ctx: &mut Ctx) {
@@ -164,4 +180,10 @@ impl Job {
         });
         self.ended(i, how, ctx);
     }
+}
+
+/// Whether Mesos removed the agent, and its id with it.
+fn agent_removed(update: &StatusUpdate) -> bool {
+    matches!(update.status, TaskStatus::Lost | TaskStatus::Gone)
+        && matches!(update.reason.as_deref(), Some("AGENT_REMOVED" | "AGENT_REMOVED_BY_OPERATOR"))
 }

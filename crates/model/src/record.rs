@@ -255,6 +255,9 @@ pub struct InstanceRecord {
     /// Failures in a row.
     #[serde(skip_serializing_if = "is_default")]
     pub failures: u32,
+    /// Runs in a row that were lost before they ran: not their own fault.
+    #[serde(skip_serializing_if = "is_default")]
+    pub lost: u32,
     /// THROTTLED until then.
     #[serde(skip_serializing_if = "is_default")]
     pub retry_at: UnixMs,

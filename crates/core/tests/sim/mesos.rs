@@ -43,10 +43,14 @@ pub(crate) struct Mesos {
     /// Every task that was ever launched: an id must not come twice.
     pub(crate) launched: BTreeSet<String>,
     pub(crate) problems: Vec<String>,
+    /// Agents that are gone for good: whether an operator said so.
+    pub(crate) gone: BTreeMap<AgentId, bool>,
+    pub(crate) dice: u64,
+    pub(crate) faults: bool,
 }
 
 impl Mesos {
-    pub(crate) fn new(agents: u32) -> Self {
+    pub(crate) fn new(agents: u32, dice: u64) -> Self {
         let agent = |i| {
             let free = Resources {
                 cpus: Milli(4000),
@@ -63,7 +67,7 @@ impl Mesos {
             };
             (AgentId::new(&format!("agent-{i}")), agent)
         };
-        Self { agents: (0..agents).map(agent).collect(), ..Default::default() }
+        Self { agents: (0..agents).map(agent).collect(), dice, faults: true, ..Default::default() }
     }
 
     fn number(&mut self) -> u64 {
@@ -71,6 +75,62 @@ impl Mesos {
         self.next
     }
 
+    /// One time in `below`, while there are faults.
+    pub(crate) fn roll(&mut self, below: u64) -> bool {
+        self.dice = self.dice.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.faults && (self.dice >> 33).is_multiple_of(below)
+    }
+    /// Agent removed for good: by operator, or just removed.
+    pub(crate) fn lose(&mut self, id: &AgentId, by_operator: bool) {
+        if self.agents.remove(id).is_none() {
+            return;
+        }
+        self.gone.insert(id.clone(), by_operator);
+        let dead: Vec<_> =
+            self.tasks.iter().filter(|(_, t)| t.agent == *id).map(|(t, _)| t.clone()).collect();
+        self.unacknowledged.retain(|_, u| u.agent.as_ref() != Some(id));
+        self.operations.retain(|_, u| u.agent.as_ref() != Some(id));
+        for t in dead {
+            self.tasks.remove(&t);
+            let status = if by_operator { TaskStatus::GoneByOperator } else { TaskStatus::Gone };
+            self.events.push_back(MesosEvent::Status(StatusUpdate {
+                task: t,
+                status,
+                agent: Some(id.clone()),
+                uuid: None,
+                healthy: None,
+                message: None,
+                reason: None,
+            }));
+        }
+        let n = self.number();
+        let fresh = Mesos::new(1, 0).agents.into_values().next().unwrap();
+        self.agents.insert(AgentId::new(&format!("agent-new-{n}")), fresh);
+    }
+    /// An operator takes away a reservation that no task uses.
+    pub(crate) fn vanish(&mut self) {
+        let used: BTreeSet<_> = self.tasks.values().filter_map(|t| t.slot.clone()).collect();
+        for agent in self.agents.values_mut() {
+            if let Some(slot) = agent.reserved.keys().find(|s| !used.contains(*s)).cloned() {
+                let (r, p) = agent.reserved.remove(&slot).unwrap();
+                agent.free = agent.free.plus(&r);
+                agent.ports.extend(p.ranges().iter().copied());
+                agent.offered = None;
+                return;
+            }
+        }
+    }
+    /// The framework is removed, its tasks killed; reservations stay.
+    pub(crate) fn remove_framework(&mut self) {
+        let all: Vec<_> = self.tasks.keys().cloned().collect();
+        for t in all {
+            self.free(&t)
+        }
+        self.unacknowledged.clear();
+        self.operations.clear();
+        self.known_operations.clear();
+        self.events.clear();
+    }
     /// A new subscription: offers are withdrawn, suppression and filters forgotten.
     pub(crate) fn subscribe(&mut self) {
         self.events.clear();
@@ -135,7 +195,14 @@ impl Mesos {
                     }
                 }
             }
-            Effect::Kill { task, .. } => self.kill(&task),
+            Effect::Kill { task, agent, .. } => {
+                if let (Some(a), Some(t)) = (&agent, self.tasks.get(&task))
+                    && t.agent != *a
+                {
+                    self.problems.push(format!("kill of {task} names {a}"));
+                }
+                self.kill(&task)
+            }
             Effect::Acknowledge { task, uuid, .. } => self.acknowledge(&task, &uuid),
             Effect::AcknowledgeOperation { id, uuid, .. } => {
                 if let Some(update) = self.operations.remove(&uuid) {
@@ -148,6 +215,8 @@ impl Mesos {
                 for (id, agent) in operations {
                     let reachable = self.agents.get(&agent).is_some_and(|a| a.reachable);
                     let state = match self.known_operations.get(&id) {
+                        _ if self.gone.get(&agent) == Some(&true) => OperationState::Gone,
+                        _ if self.gone.get(&agent) == Some(&false) => OperationState::Unknown,
                         _ if !reachable => OperationState::Pending,
                         Some(state) => *state,
                         None => OperationState::Unknown,
@@ -180,14 +249,22 @@ impl Mesos {
     fn accept(&mut self, accept: Accept) {
         let valid =
             accept.offers.iter().all(|o| self.take_offer(o).as_ref() == Some(&accept.agent));
+        let silent = self.roll(15) || !self.agents.contains_key(&accept.agent);
+        let valid = valid && !silent;
         for operation in accept.operations {
+            if silent && !matches!(operation, Operation::Launch(_)) {
+                continue;
+            }
             match operation {
                 Operation::Reserve { id, slot, resources, ports } => {
-                    let ok = valid && self.reserve(&accept.agent, slot, resources, &ports);
+                    let ok = valid
+                        && !self.roll(10)
+                        && self.reserve(&accept.agent, slot, resources, &ports);
                     self.operation(id, &accept.agent, ok);
                 }
                 Operation::Unreserve { id, reserved } => {
-                    let ok = valid && self.unreserve(&accept.agent, &reserved.slot);
+                    let ok =
+                        valid && !self.roll(6) && self.unreserve(&accept.agent, &reserved.slot);
                     self.operation(id, &accept.agent, ok);
                 }
                 Operation::Launch(launch) => {
@@ -197,7 +274,12 @@ impl Mesos {
                     }
                     let ok = valid && self.start(&id, &launch);
                     if !ok {
-                        self.update(&id, TaskStatus::Dropped, Some(accept.agent.clone()));
+                        let error = valid;
+                        self.update(
+                            &id,
+                            if error { TaskStatus::Error } else { TaskStatus::Dropped },
+                            Some(accept.agent.clone()),
+                        );
                     }
                 }
             }
@@ -216,7 +298,9 @@ impl Mesos {
             message: None,
         };
         self.operations.insert(uuid, update.clone());
-        self.events.push_back(MesosEvent::Operation(update));
+        if !self.roll(4) {
+            self.events.push_back(MesosEvent::Operation(update));
+        }
     }
 
     fn reserve(&mut self, id: &AgentId, slot: SlotRef, need: Resources, ports: &[u16]) -> bool {
@@ -328,7 +412,10 @@ impl Mesos {
     pub(crate) fn send_again(&mut self) {
         let mut seen = BTreeSet::new();
         for update in self.unacknowledged.values() {
-            let reachable = update.agent.as_ref().is_none_or(|id| self.agents[id].reachable);
+            let reachable = update
+                .agent
+                .as_ref()
+                .is_none_or(|id| self.agents.get(id).is_some_and(|a| a.reachable));
             if reachable && seen.insert(update.task.clone()) {
                 self.events.push_back(MesosEvent::Status(update.clone()));
             }
@@ -352,7 +439,11 @@ impl Mesos {
         let agent = task.map(|t| t.agent.clone()).or(agent);
         let reachable =
             agent.as_ref().and_then(|a| self.agents.get(a)).is_some_and(|a| a.reachable);
+        let lost = agent.as_ref().and_then(|a| self.gone.get(a)).copied();
         let status = match task {
+            _ if lost == Some(true) => TaskStatus::GoneByOperator,
+            _ if lost == Some(false) => TaskStatus::Unknown,
+            None if agent.is_none() => TaskStatus::Unknown,
             _ if !reachable => TaskStatus::Unreachable,
             Some(task) => task.status,
             None => TaskStatus::Gone,

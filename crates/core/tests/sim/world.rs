@@ -54,7 +54,7 @@ impl World {
             uncommitted: VecDeque::new(),
             calls: VecDeque::new(),
             connected: false,
-            mesos: Mesos::new(4),
+            mesos: Mesos::new(4, seed),
             wake_at: None,
             desired: BTreeMap::new(),
             faults: true,
@@ -90,7 +90,7 @@ impl World {
             94 => self.crash(),
             95 => self.disconnect(),
             96 => self.agent(),
-            97 => self.now += self.draw(60_000),
+            97 => self.rare(),
             _ => self.subscribe(),
         }
         if self.wake_at.is_some_and(|at| at <= self.now) {
@@ -98,29 +98,47 @@ impl World {
         }
     }
 
+    fn rare(&mut self) {
+        match self.draw(6) {
+            0 => self.mesos.vanish(),
+            1 => self.lose(),
+            2 => self.framework_gone(),
+            // The clock is set back.
+            3 => self.now = self.now.saturating_sub(self.draw(20_000)),
+            _ => self.now += self.draw(60_000),
+        }
+    }
+
     /// The faults end; enough time passes for everything to come right.
     pub(crate) fn settle(&mut self) {
         self.faults = false;
+        self.mesos.faults = false;
         let away: Vec<_> = self.mesos.agents.keys().cloned().collect();
         away.iter().for_each(|id| self.mesos.come_back(id));
-        for round in 0..400 {
+        for round in 0..800 {
             self.now += if round < 200 { 1_000 } else { 7_000 };
             self.subscribe();
             self.mesos.send_again();
-            self.mesos.allocate();
             self.input(Input::Wake);
-            while !(self.uncommitted.is_empty()
-                && self.calls.is_empty()
-                && self.mesos.events.is_empty())
-            {
-                self.commit();
-                self.deliver_call();
-                self.deliver_event();
-            }
+            self.drain();
+            self.mesos.allocate();
+            self.drain();
             let tasks: Vec<_> = self.mesos.tasks.keys().cloned().collect();
             for id in tasks {
                 self.move_task(&id);
             }
+        }
+    }
+
+    /// Everything that is on its way arrives.
+    fn drain(&mut self) {
+        while !(self.uncommitted.is_empty()
+            && self.calls.is_empty()
+            && self.mesos.events.is_empty())
+        {
+            self.commit();
+            self.deliver_call();
+            self.deliver_event();
         }
     }
 
@@ -265,6 +283,18 @@ impl World {
         self.connected = false;
         self.calls.clear();
         self.mesos.events.clear();
+        // A transaction that was larger than the store takes was cut between instances.
+        if let Some((writes, _)) = self.uncommitted.pop_front() {
+            let units = writes
+                .chunk_by(|a, b| a.unit().is_some() && a.unit() == b.unit())
+                .map(<[Write]>::to_vec)
+                .collect::<Vec<_>>();
+            let n = self.draw(units.len() as u64 + 1) as usize;
+            for write in units.into_iter().take(n).flatten() {
+                let op = encode(SHARD, &write).unwrap();
+                self.apply(op);
+            }
+        }
         self.uncommitted.clear();
         let mut snapshot = Snapshot::default();
         for (key, (value, created)) in &self.store {
@@ -281,6 +311,27 @@ impl World {
         let (shard, output) = Shard::recover(settings(), self.now, snapshot);
         self.shard = shard;
         self.take(output);
+    }
+
+    fn lose(&mut self) {
+        let ids: Vec<_> = self.mesos.agents.keys().cloned().collect();
+        let id = ids[self.draw(ids.len() as u64) as usize].clone();
+        let by = self.draw(2) == 0;
+        self.say(|| format!("lose {id} {by}"));
+        self.mesos.lose(&id, by);
+    }
+
+    fn framework_gone(&mut self) {
+        self.say(|| "framework removed".to_owned());
+        self.connected = false;
+        self.calls.clear();
+        self.mesos.remove_framework();
+        self.input(Input::Mesos(MesosEvent::FrameworkRemoved));
+        while !self.uncommitted.is_empty() {
+            self.commit();
+        }
+        self.calls.clear();
+        self.crash();
     }
 
     fn agent(&mut self) {
@@ -470,5 +521,5 @@ impl World {
 }
 
 fn settings() -> Settings {
-    Settings::new(SHARD, "peloton")
+    Settings { forget_agent_ms: 900_000, ..Settings::new(SHARD, "peloton") }
 }
