@@ -13,6 +13,8 @@ const QUESTIONS_A_CALL: usize = 5_000;
 const MASS_WINDOW_MS: u64 = 60_000;
 /// With fewer agents gone than this it is no mass event, whatever their share.
 const MASS_AT_LEAST: usize = 3;
+/// An agent seen within this time counts as there, in milliseconds; every sweep shows those with room.
+const SEEN_LATELY_MS: u64 = 600_000;
 /// An agent on which nothing is and that was not seen for this long is forgotten, in milliseconds.
 const FORGET_AGENT_MS: u64 = 3_600_000;
 
@@ -209,6 +211,13 @@ impl Ctx {
                 self.writes.push(Write::Agent(id, None));
             }
         }
+    }
+
+    /// Agents that are there, as far as offers and tasks showed within the last minutes.
+    pub(crate) fn agents_seen_lately(&self) -> usize {
+        let since = self.now.saturating_sub(SEEN_LATELY_MS);
+        let there = |agent: &&Agent| agent.away_since.is_none() && agent.seen_at >= since;
+        self.agents.values().filter(there).count()
     }
 
     /// Forgets agents on which nothing is and that were not seen for long.

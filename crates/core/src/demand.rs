@@ -17,6 +17,10 @@ const REVIVE_AGAIN_MS: (u64, u64) = (5_000, 60_000);
 /// How often a sweep begins, and how long it lasts, in milliseconds.
 const SWEEP_EVERY_MS: u64 = 300_000;
 const SWEEP_MS: u64 = 5_000;
+/// The first sweep after a subscription, for the first shard, in milliseconds; and after how many shards
+/// their turns begin again.
+const FIRST_SWEEP_MS: u64 = 10_000;
+const SWEEP_TURNS: u16 = 50;
 /// For how long an agent's offer is declined while there is demand, in milliseconds: what is free there
 /// may soon be enough, and a REVIVE ends it earlier.
 const REFUSE_MS: u64 = 5_000;
@@ -37,8 +41,8 @@ pub(crate) struct Demand {
     again_ms: u64,
     /// The sweep that is under way, or was last.
     sweep_since: UnixMs,
-    sweep_until: UnixMs,
     sweeping: bool,
+    next_sweep: UnixMs,
 }
 
 impl Demand {
@@ -52,8 +56,9 @@ impl Demand {
 
     fn begin_sweep(&mut self, now: UnixMs) {
         self.sweep_since = now;
-        self.sweep_until = now + SWEEP_MS;
+        self.next_sweep = now + SWEEP_EVERY_MS;
         self.sweeping = true;
+        self.urgent = true;
     }
 
     fn exists(&self) -> bool {
@@ -70,7 +75,7 @@ impl Ctx {
     /// When the sweep began that ended just now, if one did.
     pub(crate) fn sweep_ended(&mut self) -> Option<UnixMs> {
         let demand = &mut self.demand;
-        let ended = demand.sweeping && self.connected && self.now >= demand.sweep_until;
+        let ended = demand.sweeping && self.connected && self.now >= demand.sweep_since + SWEEP_MS;
         demand.sweeping &= !ended;
         ended.then_some(demand.sweep_since)
     }
@@ -80,20 +85,21 @@ impl Ctx {
         if self.demand.exists() { REFUSE_MS } else { REFUSE_IDLE_MS }
     }
 
-    /// A new subscription begins with a sweep. It says so: a take-over that Mesos took for the old
-    /// connection's owner coming back leaves that one's filters in place.
+    /// A new subscription: Mesos offers at first. The filters of before may still hold, where it took
+    /// this for a connection that came back; so demand is said anew. The first sweep comes soon, for
+    /// each shard at another time: shards that sweep at once would see a part of the agents each, and
+    /// take them from those that have something to place.
     pub(crate) fn subscribed_demand(&mut self) {
+        let wait = FIRST_SWEEP_MS + u64::from(self.settings.shard.0 % SWEEP_TURNS) * SWEEP_MS;
         let demand = &mut self.demand;
         demand.open = true;
         demand.open_since = self.now;
-        demand.revived_at = self.now;
+        demand.revived_at = self.now.saturating_sub(REVIVE_GAP_MS);
         demand.again_ms = REVIVE_AGAIN_MS.0;
-        demand.urgent = false;
-        demand.begin_sweep(self.now);
-        self.effect(Effect::Revive);
-        self.arm(self.now + SWEEP_MS, Timer::Demand);
-        self.arm(self.now + REVIVE_AGAIN_MS.0, Timer::Demand);
-        self.arm(self.now + SWEEP_EVERY_MS, Timer::Demand);
+        demand.urgent = demand.exists();
+        demand.sweeping = false;
+        demand.next_sweep = self.now + wait;
+        self.arm(self.now + wait, Timer::Demand);
     }
 
     /// Says what is wanted, where it changed or is due again.
@@ -102,14 +108,13 @@ impl Ctx {
             return;
         }
         let now = self.now;
-        if now >= self.demand.sweep_until + SWEEP_EVERY_MS {
+        if now >= self.demand.next_sweep {
             self.demand.begin_sweep(now);
-            self.demand.urgent = true;
             self.forget_agents();
             self.arm(now + SWEEP_MS, Timer::Demand);
-            self.arm(now + SWEEP_MS + SWEEP_EVERY_MS, Timer::Demand);
+            self.arm(self.demand.next_sweep, Timer::Demand);
         }
-        if !self.demand.exists() && now >= self.demand.sweep_until {
+        if !self.demand.exists() && !self.demand.sweeping {
             self.demand.urgent = false;
             if std::mem::take(&mut self.demand.open) {
                 self.effect(Effect::Suppress);

@@ -1,5 +1,6 @@
 //! What must hold of a shard after every step. Tests call it after each; it is cheap enough for that.
 
+use crate::instance::Instance;
 use crate::job::Job;
 use crate::shard::Shard;
 use peloton_model::{JobSummary, SlotState, StateCounts, TaskState};
@@ -84,6 +85,15 @@ impl Job {
             found.push(format!(
                 "{id}: counts {kept:?} {kept_versions:?}, but {counts:?} {versions:?}"
             ));
+        }
+        let mut placed = BTreeMap::new();
+        let slots = self.slots.values().filter(|held| held.is_kept());
+        let agents = slots.map(|held| held.record.agent.clone());
+        for agent in agents.chain(self.instances.iter().filter_map(Instance::unslotted_agent)) {
+            *placed.entry(agent).or_insert(0u32) += 1;
+        }
+        if placed != self.placed {
+            found.push(format!("{id}: on agents {:?}, but {placed:?}", self.placed));
         }
         for (i, slot) in self.slots.keys() {
             if slot.0 > self.top_run {

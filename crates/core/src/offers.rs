@@ -5,14 +5,19 @@ use crate::job::Job;
 use crate::output::{Accept, Effect, Launch, Operation};
 use crate::shard::Shard;
 use crate::slots::{reserve_id, unreserve_id};
-use peloton_model::job::{JobConfig, JobKind};
+use peloton_model::job::{JobConfig, JobKind, Strategy};
 use peloton_model::{
     AgentId, AgentRecord, InstanceId, JobId, OfferId, PortSet, SlotId, SlotRecord, SlotState,
+    UnixMs,
 };
 use peloton_placement::{Candidate, Existing, Request, place};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// For how long instances of a job that spreads wait for agents that are not offered yet, in milliseconds:
+/// two rounds of Mesos's allocator.
+const SPREAD_PATIENCE_MS: u64 = 2_000;
 
 /// The offers of one agent, and what is done with them.
 struct Bundle {
@@ -94,6 +99,7 @@ impl Shard {
             .map(|job| (Reverse(priority(job)), job.id.clone()))
             .collect();
         order.sort_unstable();
+        let known = self.ctx.agents_seen_lately();
         for (_, id) in order {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let Some(config) = job.config().cloned() else { continue };
@@ -107,9 +113,13 @@ impl Shard {
                         count: *count,
                     })
                     .collect();
-                let count = job.to_place.len() as u32;
+                let count = job.place_now(candidates.len(), known, self.ctx.now);
                 place(candidates, &Request { config: &config, count, existing: &existing })
             };
+            if placed.waiting.is_none() && placed.assignments.len() < job.to_place.len() {
+                // Held back for agents that are not offered yet.
+                self.ctx.want_offers_now();
+            }
             let waiting: Vec<_> =
                 job.to_place.iter().copied().take(placed.assignments.len()).collect();
             for (i, assignment) in waiting.into_iter().zip(placed.assignments) {
@@ -145,6 +155,22 @@ impl Shard {
 }
 
 impl Job {
+    /// How many instances are to be placed on so many offered agents. Where other frameworks want
+    /// offers, too, Mesos offers a few agents at a time. For a job that spreads, those get their share of the
+    /// known ones at first, and all only when the others were not offered in time.
+    fn place_now(&self, offered: usize, known: usize, now: UnixMs) -> u32 {
+        let all = self.to_place.len();
+        let spread = self.config().is_some_and(|c| c.placement.strategy == Strategy::Spread);
+        let first = self.to_place.first().and_then(|i| self.instances.get(*i as usize));
+        let waited_ms = first.map_or(0, |x| now.saturating_sub(x.waiting_since));
+        let share = if spread && waited_ms < SPREAD_PATIENCE_MS && offered < known {
+            all.saturating_mul(offered).div_ceil(known)
+        } else {
+            all
+        };
+        share as u32
+    }
+
     /// Launches in the slot that was offered, if its instance waits for it.
     fn resume(
         &mut self,

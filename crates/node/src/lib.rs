@@ -15,6 +15,7 @@ mod lease;
 mod load;
 mod node;
 mod outbox;
+mod run;
 mod runner;
 mod status;
 
@@ -22,10 +23,16 @@ pub use cluster::{ClusterError, open_cluster};
 pub use node::{Node, Options};
 pub use status::{ShardPhase, ShardStatus};
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The time in Unix milliseconds. A clock before 1970 counts as 1970.
+/// The time in Unix milliseconds: the system's clock as it was at the start, moved on by the monotonic
+/// one. A clock that is set while the process runs changes nothing about how long a wait is.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    static START: LazyLock<(Instant, u128)> = LazyLock::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (Instant::now(), since.as_millis())
+    });
+    let (start, unix_ms) = *START;
+    u64::try_from(unix_ms + start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,7 @@
 
 use crate::lease;
 use crate::runner::Runner;
-use crate::status::ShardStatus;
+use crate::status::{ShardPhase, ShardStatus};
 use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::ShardId;
@@ -14,6 +14,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// How long a stop waits for what is in hand to become durable and leave.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The wait before a shard whose task panicked is run again.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// What a node needs to know.
 #[derive(Debug, Clone)]
@@ -61,9 +64,9 @@ impl Node {
                 options: options.clone(),
                 lease: held.clone(),
                 stop: stopped.clone(),
-                status,
+                status: Arc::new(status),
             };
-            runners.spawn(runner.run());
+            runners.spawn(guard(runner));
         }
         Self { shards, stop, runners, lease_stop, lease }
     }
@@ -92,6 +95,24 @@ impl Node {
         let revoked = tokio::time::timeout(STOP_PATIENCE, &mut self.lease).await;
         if revoked.is_err() {
             self.lease.abort();
+        }
+    }
+}
+
+/// Runs a shard, and again after a panic: the lease is the whole master's, so a shard that died alone
+/// would be nobody's for as long as the process lives.
+async fn guard(runner: Runner) {
+    loop {
+        // In a set, so that it ends with us.
+        let mut run = JoinSet::new();
+        run.spawn(runner.clone().run());
+        match run.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!(shard = %runner.shard, %error, "a bug: the shard's task panicked");
+                runner.phase(ShardPhase::Failing { why: "a bug: its task panicked".to_owned() });
+                tokio::time::sleep(AFTER_PANIC).await;
+            }
+            _ => return,
         }
     }
 }

@@ -63,6 +63,11 @@ pub enum ParsedKey {
         /// The job.
         job: String,
     },
+    /// The chain of the shard's commits.
+    ActualFence {
+        /// The shard.
+        shard: u16,
+    },
     /// The shard's Mesos framework.
     ActualFramework {
         /// The shard.
@@ -152,6 +157,12 @@ pub fn desired_tomb(shard: u16, job: &str) -> Key {
 /// The key of a shard's framework.
 pub fn actual_framework(shard: u16) -> Key {
     key(format!("a/{shard:04}/framework"))
+}
+
+/// The key that each commit of a shard's actual state compares and writes, so that commits form a chain:
+/// none can land after a later one, and whether one landed can be read.
+pub fn actual_fence(shard: u16) -> Key {
+    key(format!("a/{shard:04}/fence"))
 }
 
 /// The key of a job as it is.
@@ -287,6 +298,7 @@ fn parse_desired(shard: u16, words: &[&str]) -> Option<ParsedKey> {
 
 fn parse_actual(shard: u16, words: &[&str]) -> Option<ParsedKey> {
     match words {
+        ["fence"] => Some(ParsedKey::ActualFence { shard }),
         ["framework"] => Some(ParsedKey::ActualFramework { shard }),
         ["job", job] => Some(ParsedKey::ActualJob { shard, job: word(job)? }),
         ["inst", job, instance] => {
