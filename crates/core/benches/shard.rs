@@ -96,6 +96,7 @@ fn updates(tasks: &[(String, AgentId)], status: TaskStatus) -> Vec<StatusUpdate>
         healthy: None,
         message: None,
         reason: None,
+        exit_status: None,
     };
     tasks.iter().map(update).collect()
 }

@@ -38,7 +38,8 @@ pub(crate) enum Timer {
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) record: Arc<AgentRecord>,
-    /// Slots and live runs on it; its record is stored while there are any.
+    /// Slots on it, and instances whose last run was there; its record is stored while there are any,
+    /// as it tells where their output is.
     pub(crate) uses: u32,
     pub(crate) stored: bool,
     /// Whether the record differs from the stored one.

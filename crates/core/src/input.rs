@@ -167,6 +167,8 @@ pub struct StatusUpdate {
     pub message: Option<String>,
     /// Mesos's reason without `REASON_`, such as `INVALID_OFFERS`.
     pub reason: Option<String>,
+    /// The command's exit status, where it ended by itself and the executor told.
+    pub exit_status: Option<i32>,
 }
 
 /// An operation's state, as far as the shard tells them apart.

@@ -64,14 +64,10 @@ impl Instance {
         self.record.run == 0 && self.record.state == TaskState::Initialized && !self.dirty
     }
 
-    /// The agent of the run, where there may be a task.
-    pub(crate) fn live_agent(&self) -> Option<AgentId> {
-        self.record.agent.clone().filter(|_| self.record.state.is_live())
-    }
-
-    /// The same for a run that uses no slot.
+    /// The agent of a run that uses no slot, where there may be a task.
     pub(crate) fn unslotted_agent(&self) -> Option<AgentId> {
-        self.live_agent().filter(|_| self.record.slot.is_none())
+        let live = self.record.state.is_live() && self.record.slot.is_none();
+        self.record.agent.clone().filter(|_| live)
     }
 
     /// Writes the record. One that says no more than "waits for its first place" is not written:

@@ -32,7 +32,7 @@ impl Shard {
             for held in job.slots.values() {
                 *uses.entry(&held.record.agent).or_default() += 1;
             }
-            for x in job.instances.iter().filter(|x| x.record.state.is_live()) {
+            for x in &job.instances {
                 if let Some(agent) = &x.record.agent {
                     *uses.entry(agent).or_default() += 1;
                 }

@@ -134,10 +134,10 @@ impl Job {
         let Some(instance) = self.instances.get_mut(i as usize) else { return };
         let summary = &mut self.summary;
         count(summary, instance, false);
-        let (before, free_before) = (instance.live_agent(), instance.unslotted_agent());
+        let (before, free_before) = (instance.record.agent.clone(), instance.unslotted_agent());
         f(instance);
         count(summary, instance, true);
-        let (after, free_after) = (instance.live_agent(), instance.unslotted_agent());
+        let (after, free_after) = (instance.record.agent.clone(), instance.unslotted_agent());
         if before != after {
             if let Some(agent) = after {
                 ctx.use_agent(&agent);

@@ -122,7 +122,7 @@ impl Shard {
     fn restore_instance(&mut self, id: &JobId, i: InstanceId, record: InstanceRecord) {
         let job = self.jobs.entry(id.clone()).or_insert_with(|| Job::new(id.clone()));
         job.grow_to(i + 1);
-        if let Some(agent) = record.agent.as_ref().filter(|_| record.state.is_live()) {
+        if let Some(agent) = record.agent.as_ref() {
             self.ctx.use_agent(agent);
             if let Some(since) = record.unreachable_since {
                 self.ctx.agent_is_away(agent, since.min(self.ctx.now));

@@ -174,6 +174,7 @@ impl Job {
             let record = &mut instance.record;
             record.message = update.message.as_deref().map(Into::into);
             record.reason = update.reason.as_deref().map(Into::into);
+            record.exit_status = update.exit_status;
             if update.healthy == Some(false) {
                 record.health = Health::Unhealthy;
             }

@@ -142,6 +142,7 @@ impl Scene {
             healthy: None,
             message: None,
             reason: why.map(str::to_owned),
+            exit_status: None,
         })));
     }
 

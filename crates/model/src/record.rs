@@ -243,6 +243,9 @@ pub struct InstanceRecord {
     /// The reason that Mesos gave, without its `REASON_`.
     #[serde(skip_serializing_if = "is_default")]
     pub reason: Option<Arc<str>>,
+    /// The command's exit status, where it ended by itself and the executor told.
+    #[serde(skip_serializing_if = "is_default")]
+    pub exit_status: Option<i32>,
     /// When the launch was decided.
     #[serde(skip_serializing_if = "is_default")]
     pub launched_at: UnixMs,

@@ -101,6 +101,7 @@ impl Mesos {
                 healthy: None,
                 message: None,
                 reason: None,
+                exit_status: None,
             }));
         }
         let n = self.number();
@@ -397,6 +398,7 @@ impl Mesos {
             healthy: None,
             message: None,
             reason: None,
+            exit_status: None,
         };
         self.unacknowledged.insert(uuid, update.clone());
         self.events.push_back(MesosEvent::Status(update));
@@ -456,6 +458,7 @@ impl Mesos {
             healthy: None,
             message: None,
             reason: Some("RECONCILIATION".to_owned()),
+            exit_status: None,
         }));
     }
 

@@ -175,15 +175,24 @@ fn status(status: mesos::TaskStatus) -> Option<StatusUpdate> {
         State::TaskUnknown => TaskStatus::Unknown,
     };
     let reason = status.reason.and_then(|r| mesos::task_status::Reason::try_from(r).ok());
+    let message = status.message.filter(|text| !text.is_empty());
     Some(StatusUpdate {
+        exit_status: message.as_deref().and_then(exit_status),
         task: status.task_id.value,
         status: state,
         agent: status.agent_id.map(|id| AgentId::new(&id.value)),
         uuid: status.uuid.filter(|uuid| !uuid.is_empty()),
         healthy: status.healthy,
-        message: status.message.filter(|text| !text.is_empty()),
+        message,
         reason: reason.map(|r| r.as_str_name().trim_start_matches("REASON_").to_owned()),
     })
+}
+
+/// A status update has no field for it: Mesos's own executors tell it in words,
+/// `Command exited with status 3`.
+fn exit_status(message: &str) -> Option<i32> {
+    let (_, rest) = message.split_once("exited with status ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn operation(status: mesos::OperationStatus) -> Option<OperationUpdate> {

@@ -185,3 +185,29 @@ fn unknown_kinds_and_states_are_passed_over() {
     };
     assert_eq!((update.status, update.uuid), (TaskStatus::Gone, None));
 }
+
+#[test]
+fn the_exit_status_is_read_from_the_words_of_the_executor() {
+    for (message, expected) in [
+        ("Command exited with status 3", Some(3)),
+        ("Command exited with status 127: not found", Some(127)),
+        ("Command terminated with signal Killed", None),
+        ("exited with status many", None),
+        ("", None),
+    ] {
+        let status = mesos::TaskStatus {
+            state: mesos::TaskState::TaskFailed as i32,
+            message: Some(message.into()),
+            ..Default::default()
+        };
+        let event = Event {
+            r#type: Some(events::Type::Update as i32),
+            update: Some(events::Update { status: Some(status) }),
+            ..Default::default()
+        };
+        let Some(MesosEvent::Status(update)) = super::event(&identity(), event) else {
+            panic!("no status")
+        };
+        assert_eq!(update.exit_status, expected, "{message}");
+    }
+}

@@ -73,7 +73,6 @@ fn the_examples_run_and_are_shown() {
 }
 
 #[test]
-#[ignore = "known fault: an agent's address is forgotten with the last that runs on it"]
 fn the_output_of_ended_instances_can_still_be_read() {
     let Some(mesos) = shared_mesos() else { return };
     let cluster = Cluster::start(mesos, "ended", &[]);
