@@ -9,7 +9,7 @@ use crate::options::DemoOptions;
 use crate::programs::{Profile, fill_bin};
 use crate::suite::{Count, Runner, count};
 use crate::workspace::cargo;
-use crate::{demo, readme, tidy};
+use crate::{bare, demo, readme, tidy};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, ExitCode, Stdio};
@@ -80,6 +80,7 @@ pub(crate) fn ci() -> Result<ExitCode> {
     if build_and_test(&mut report, true) {
         report.step("demo", |_| demo::run_built(&DemoOptions { once: true, ..Default::default() }));
         report.step("README", |_| readme::run(false));
+        report.step("bare start", |_| bare::run());
     }
     report.step("docs", |_| {
         let mut doc = cargo();
