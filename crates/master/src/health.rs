@@ -39,7 +39,12 @@ impl Reporters {
             _ => s.store_problem.as_ref().map(|why| format!("shard {}: {why}", s.shard)),
         });
         self.shards.set(failing.map_or(HealthStatus::Healthy, HealthStatus::Degraded));
-        self.mesos.set(mesos(shards));
+        // What an operator must mend, although everything works for the moment.
+        let notice = shards.iter().find_map(|s| s.notice.clone()).map(HealthStatus::Degraded);
+        self.mesos.set(match (mesos(shards), notice) {
+            (HealthStatus::Healthy, Some(notice)) => notice,
+            (status, _) => status,
+        });
     }
 }
 

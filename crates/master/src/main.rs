@@ -87,7 +87,7 @@ async fn serve(config: MasterConfig) -> Result<()> {
     metrics.register_collector(health.collector());
     let store = open_store(&config)?;
     let shards = u16::try_from(config.cluster.shards).context("cluster.shards")?;
-    open_cluster(&*store, &config.cluster.name, shards).await?;
+    let cluster = open_cluster(&*store, &config.cluster.name, shards).await?;
 
     let (stop, stopped) = watch::channel(false);
     let master = master_id();
@@ -105,7 +105,8 @@ async fn serve(config: MasterConfig) -> Result<()> {
         ApiServer::bind(api_options, api, health.clone(), metrics.clone(), build()).await?;
     tracing::info!(%address, master, cluster = config.cluster.name, "serving the API");
 
-    let options = node_options(&config, &master, &address.to_string(), shards);
+    let mut options = node_options(&config, &master, &address.to_string(), shards);
+    options.cluster = cluster.id;
     let node = Node::start(store.clone(), options);
     view.attach(node.watch());
     let gauges = metrics::Gauges::new(&metrics);
@@ -170,6 +171,7 @@ fn node_options(
     core.unreachable_replace_ms = config.agents.unreachable_replace_secs.saturating_mul(1000);
     core.mass_unreachable_percent = u32::from(config.agents.mass_unreachable_percent);
     peloton_node::Options {
+        cluster: String::new(),
         master: master.to_owned(),
         address: address.to_owned(),
         shards,

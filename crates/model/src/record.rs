@@ -37,6 +37,9 @@ pub fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json:
 pub struct ClusterRecord {
     /// The cluster's name.
     pub name: String,
+    /// Its id, made at random with it: reservations carry it, so that clusters that share a Mesos do
+    /// not take each other's for leaks.
+    pub id: String,
     /// How many shards it has, for ever.
     pub shards: u16,
     /// When it was created.

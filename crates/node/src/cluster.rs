@@ -2,6 +2,7 @@
 
 use peloton_model::{ClusterRecord, decode_record, encode_record};
 use peloton_store::{Store, StoreError, Txn, TxnResult, keys};
+use std::hash::{BuildHasher as _, RandomState};
 
 /// Why a master cannot join the cluster of a store.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,8 @@ pub async fn open_cluster(
     name: &str,
     shards: u16,
 ) -> Result<ClusterRecord, ClusterError> {
-    let record = ClusterRecord { name: name.to_owned(), shards, created_at: crate::unix_ms() };
+    let record =
+        ClusterRecord { name: name.to_owned(), id: new_id(), shards, created_at: crate::unix_ms() };
     let txn = Txn::new()
         .when_absent(keys::meta_cluster())
         .put(keys::meta_cluster(), encode_record(&record)?);
@@ -62,4 +64,9 @@ pub async fn open_cluster(
         return Err(ClusterError::OtherShards { name: name.to_owned(), asked, found });
     }
     Ok(found)
+}
+
+/// An id that no other cluster has: 64 random bits of the system, which seed every hash map.
+fn new_id() -> String {
+    format!("{:016x}", RandomState::new().hash_one(crate::unix_ms()))
 }

@@ -21,6 +21,8 @@ const AFTER_PANIC: Duration = Duration::from_secs(5);
 /// What a node needs to know.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The cluster's id, as [`crate::open_cluster`] tells it.
+    pub cluster: String,
     /// The master's id, new with each start of the process.
     pub master: String,
     /// Where it serves the API, `host:port`, for others to see.

@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::runner::{AGAIN, Claim, RunError, Runner, jitter, stopped};
 use crate::unix_ms;
 use futures_util::StreamExt;
-use peloton_core::{Input, MesosEvent, Output, Settings, Shard};
+use peloton_core::{Effect, Input, MesosEvent, Operation, Output, Settings, Shard};
 use peloton_mesos as mesos;
 use peloton_mesos_wire::convert::{self, Identity};
 use peloton_model::{ConfigRecord, FrameworkId, JobId, decode_record};
@@ -18,6 +18,7 @@ use peloton_store::keys::{self, ParsedKey};
 use peloton_store::{
     BoxFuture, Event, KeyValue, Op, Revision, StoreError, Txn, TxnResult, WatchBatch, WatchStream,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -28,6 +29,11 @@ const MAX_PENDING_WRITES: usize = 200_000;
 const EVENTS_A_TURN: usize = 256;
 /// How often the status is published while nothing else happens.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// Slots named in one line of the log.
+const SLOTS_A_LINE: usize = 5;
+/// What is wrong where two clusters share a role.
+const FOREIGN: &str = "another cluster has reservations in this role; give each cluster a role of its own \
+                       (mesos.framework.role)";
 /// How soon a full queue of the client is tried again.
 const OUTBOX_AGAIN: Duration = Duration::from_millis(5);
 
@@ -59,6 +65,8 @@ pub(crate) struct Run<'a> {
     steps: u64,
     commits: u64,
     store_problem: Option<String>,
+    /// Other clusters whose reservations were offered to this one.
+    foreign: BTreeSet<String>,
 }
 
 impl<'a> Run<'a> {
@@ -72,6 +80,7 @@ impl<'a> Run<'a> {
         let role = Settings::new(runner.shard, &runner.options.mesos.framework.role).role;
         let identity = Identity {
             role: role.to_string(),
+            cluster: runner.options.cluster.clone(),
             principal: runner.options.mesos.framework.principal.clone(),
         };
         let desired = runner.store.watch(keys::desired(runner.shard.0), from);
@@ -91,6 +100,7 @@ impl<'a> Run<'a> {
             steps: 0,
             commits: 0,
             store_problem: None,
+            foreign: BTreeSet::new(),
         })
     }
 
@@ -233,12 +243,31 @@ impl<'a> Run<'a> {
     /// nothing leaves: another master may be acting already.
     fn send_ready(&mut self) -> bool {
         for (epoch, effect) in self.pending.ready() {
+            self.tell(&effect);
             self.outbox.push(&self.identity, epoch, effect);
         }
         if !self.claim.lease.is_certain() {
             return false;
         }
         self.outbox.flush(&self.client)
+    }
+
+    /// Says what is given back for good.
+    fn tell(&self, effect: &Effect) {
+        let Effect::Accept(accept) = effect else { return };
+        let released: Vec<_> = accept
+            .operations
+            .iter()
+            .filter_map(|operation| match operation {
+                Operation::Unreserve { reserved, .. } => Some(reserved.slot.to_string()),
+                _ => None,
+            })
+            .collect();
+        if !released.is_empty() {
+            let (shard, agent, count) = (self.runner.shard, &accept.agent, released.len());
+            let slots = released.iter().take(SLOTS_A_LINE).collect::<Vec<_>>();
+            tracing::info!(%shard, %agent, count, ?slots, "releasing reservations");
+        }
     }
 
     fn mesos_events(&mut self, first: Option<mesos::MesosEvent>) -> Result<(), RunError> {
@@ -268,8 +297,13 @@ impl<'a> Run<'a> {
                 self.publish();
             }
             mesos::MesosEvent::Event { event, .. } => {
-                if let Some(event) = convert::event(&self.identity, *event) {
+                let known = self.foreign.len();
+                if let Some(event) = convert::event(&self.identity, *event, &mut self.foreign) {
                     self.step(Input::Mesos(event));
+                }
+                if self.foreign.len() > known {
+                    let (role, clusters) = (&self.identity.role, &self.foreign);
+                    tracing::warn!(%shard, role, ?clusters, "{FOREIGN}; they are left alone");
                 }
             }
             mesos::MesosEvent::Disconnected { reason, .. } => {
@@ -336,6 +370,9 @@ impl<'a> Run<'a> {
             status.commits = self.commits;
             status.steps = self.steps;
             status.store_problem.clone_from(&self.store_problem);
+            if let Some(cluster) = self.foreign.first() {
+                status.notice = Some(format!("{FOREIGN}: {cluster}"));
+            }
         });
     }
 

@@ -43,6 +43,8 @@ pub struct ShardStatus {
     pub commits: u64,
     /// Inputs stepped.
     pub steps: u64,
+    /// What an operator should know although everything works.
+    pub notice: Option<String>,
     /// What went wrong with the store last, while it does.
     pub store_problem: Option<String>,
 }
@@ -58,6 +60,7 @@ impl ShardStatus {
             pending_writes: 0,
             commits: 0,
             steps: 0,
+            notice: None,
             store_problem: None,
         }
     }

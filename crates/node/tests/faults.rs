@@ -94,6 +94,7 @@ fn options(master: &str) -> Options {
         capabilities: mesos::FrameworkSettings::default_capabilities(),
     };
     Options {
+        cluster: "test".into(),
         master: master.into(),
         address: "127.0.0.1:1".into(),
         shards: SHARDS,

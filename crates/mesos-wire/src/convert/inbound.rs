@@ -1,23 +1,33 @@
 //! Events of Mesos as inputs of the shard.
 
-use super::{Identity, LABEL_INSTANCE, LABEL_JOB, LABEL_SLOT};
+use super::{Identity, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, LABEL_SLOT};
 use peloton_core::{
     MesosEvent, Offer, OperationState, OperationUpdate, Reserved, SlotRef, StatusUpdate, TaskStatus,
 };
 use peloton_model::{AgentId, AgentRecord, JobId, Milli, OfferId, PortSet, Resources, SlotId};
 use peloton_proto::mesos::v1 as mesos;
 use peloton_proto::mesos::v1::scheduler::{Event, event};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// An event as the shard takes it; none for those that say nothing to it (heartbeats, messages of
+/// Other clusters that are named; more would only make the list long.
+const MAX_FOREIGN: usize = 16;
+
+/// An event as the shard takes it; `foreign` gets the ids of other clusters whose reservations are offered
+/// in our role. None for those that say nothing to it (heartbeats, messages of
 /// executors, inverse offers, and kinds that are not known here).
 #[must_use]
-pub fn event(identity: &Identity, event: Event) -> Option<MesosEvent> {
+pub fn event(
+    identity: &Identity,
+    event: Event,
+    foreign: &mut BTreeSet<String>,
+) -> Option<MesosEvent> {
     match event::Type::try_from(event.r#type?).ok()? {
         event::Type::Offers => {
             let offers = event.offers?.offers;
-            Some(MesosEvent::Offers(offers.into_iter().map(|o| offer(identity, o)).collect()))
+            Some(MesosEvent::Offers(
+                offers.into_iter().map(|o| offer(identity, o, foreign)).collect(),
+            ))
         }
         event::Type::Rescind => {
             Some(MesosEvent::Rescind(OfferId::new(&event.rescind?.offer_id?.value)))
@@ -30,7 +40,7 @@ pub fn event(identity: &Identity, event: Event) -> Option<MesosEvent> {
     }
 }
 
-fn offer(identity: &Identity, offer: mesos::Offer) -> Offer {
+fn offer(identity: &Identity, offer: mesos::Offer, foreign: &mut BTreeSet<String>) -> Offer {
     let mut free = Pool::default();
     let mut reserved: BTreeMap<(SlotRef, Option<String>), Pool> = BTreeMap::new();
     for resource in &offer.resources {
@@ -38,6 +48,11 @@ fn offer(identity: &Identity, offer: mesos::Offer) -> Offer {
             Owner::Nobody => free.add(resource),
             Owner::Slot(slot, principal) => {
                 reserved.entry((slot, principal)).or_default().add(resource);
+            }
+            Owner::OtherCluster(id) => {
+                if foreign.len() < MAX_FOREIGN && !foreign.contains(id) {
+                    foreign.insert(id.to_owned());
+                }
             }
             Owner::Others => {}
         }
@@ -100,13 +115,15 @@ impl Pool {
     }
 }
 
-enum Owner {
+enum Owner<'a> {
     Nobody,
     Slot(SlotRef, Option<String>),
+    /// Of another cluster of Peloton, which was given our role.
+    OtherCluster(&'a str),
     Others,
 }
 
-fn owner(identity: &Identity, resource: &mesos::Resource) -> Owner {
+fn owner<'a>(identity: &Identity, resource: &'a mesos::Resource) -> Owner<'a> {
     let special = resource.revocable.is_some()
         || resource.shared.is_some()
         || resource.provider_id.is_some()
@@ -115,23 +132,28 @@ fn owner(identity: &Identity, resource: &mesos::Resource) -> Owner {
         _ if special => Owner::Others,
         [] => Owner::Nobody,
         [reservation] if reservation.role.as_deref() == Some(&identity.role) => {
-            match reservation.labels.as_ref().and_then(slot) {
-                Some(slot) => Owner::Slot(slot, reservation.principal.clone()),
-                None => Owner::Others,
+            let labels = reservation.labels.as_ref();
+            match (labels.and_then(slot), labels.and_then(|all| value(all, LABEL_CLUSTER))) {
+                (Some(slot), Some(cluster)) if cluster == identity.cluster => {
+                    Owner::Slot(slot, reservation.principal.clone())
+                }
+                (Some(_), Some(cluster)) => Owner::OtherCluster(cluster),
+                _ => Owner::Others,
             }
         }
         _ => Owner::Others,
     }
 }
 
+fn value<'a>(labels: &'a mesos::Labels, key: &str) -> Option<&'a str> {
+    labels.labels.iter().find(|label| label.key == key).and_then(|label| label.value.as_deref())
+}
+
 fn slot(labels: &mesos::Labels) -> Option<SlotRef> {
-    let value = |key: &str| {
-        labels.labels.iter().find(|label| label.key == key).and_then(|label| label.value.as_deref())
-    };
     Some(SlotRef {
-        job: JobId::new(value(LABEL_JOB)?).ok()?,
-        instance: value(LABEL_INSTANCE)?.parse().ok()?,
-        slot: SlotId(value(LABEL_SLOT)?.parse().ok()?),
+        job: JobId::new(value(labels, LABEL_JOB)?).ok()?,
+        instance: value(labels, LABEL_INSTANCE)?.parse().ok()?,
+        slot: SlotId(value(labels, LABEL_SLOT)?.parse().ok()?),
     })
 }
 

@@ -16,6 +16,8 @@ pub use outbound::call;
 
 use peloton_proto::mesos::v1::{Label, Labels};
 
+/// The label that names the cluster of a reservation, by its id.
+pub const LABEL_CLUSTER: &str = "peloton.cluster";
 /// Labels that name the slot of a reservation.
 pub const LABEL_JOB: &str = "peloton.job";
 /// See [`LABEL_JOB`].
@@ -28,6 +30,8 @@ pub const LABEL_SLOT: &str = "peloton.slot";
 pub struct Identity {
     /// The role it subscribes in and reserves for.
     pub role: String,
+    /// The id of the cluster: only reservations that carry it are ours.
+    pub cluster: String,
     /// The principal that its reservations carry, if any.
     pub principal: Option<String>,
 }

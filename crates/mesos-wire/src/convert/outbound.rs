@@ -1,6 +1,6 @@
 //! Effects of the shard as calls to Mesos.
 
-use super::{Identity, LABEL_INSTANCE, LABEL_JOB, LABEL_SLOT, labels, task};
+use super::{Identity, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, LABEL_SLOT, labels, task};
 use crate::calls;
 use peloton_core::{Accept, Effect, Operation, SlotRef};
 use peloton_model::{Milli, Resources};
@@ -63,14 +63,14 @@ fn operation(identity: &Identity, operation: Operation) -> offer::Operation {
     match operation {
         Operation::Reserve { id: name, slot, resources, ports } => {
             let principal = identity.principal.as_deref();
-            let owner = Some(reservation(&identity.role, principal, &slot));
+            let owner = Some(reservation(identity, &identity.role, principal, &slot));
             let resources = self::resources(&identity.role, &resources, &ports, owner.as_ref());
             let reserve = offer::operation::Reserve { resources, ..Default::default() };
             offer::Operation { id: id(name), reserve: Some(reserve), ..of(Type::Reserve) }
         }
         Operation::Unreserve { id: name, reserved } => {
             let principal = reserved.principal.as_deref();
-            let owner = Some(reservation(&reserved.role, principal, &reserved.slot));
+            let owner = Some(reservation(identity, &reserved.role, principal, &reserved.slot));
             let ports: Vec<u16> = reserved.ports.iter().collect();
             let resources =
                 self::resources(&identity.role, &reserved.resources, &ports, owner.as_ref());
@@ -79,8 +79,10 @@ fn operation(identity: &Identity, operation: Operation) -> offer::Operation {
         }
         Operation::Launch(launch) => {
             let principal = launch.principal.as_deref().or(identity.principal.as_deref());
-            let owner =
-                launch.slot.as_ref().map(|slot| reservation(&identity.role, principal, slot));
+            let owner = launch
+                .slot
+                .as_ref()
+                .map(|slot| reservation(identity, &identity.role, principal, slot));
             let resources =
                 self::resources(&identity.role, &launch.resources, &launch.ports, owner.as_ref());
             let task_infos = vec![task::info(&launch, resources)];
@@ -91,6 +93,7 @@ fn operation(identity: &Identity, operation: Operation) -> offer::Operation {
 }
 
 fn reservation(
+    identity: &Identity,
     role: &str,
     principal: Option<&str>,
     slot: &SlotRef,
@@ -98,6 +101,7 @@ fn reservation(
     mesos::resource::ReservationInfo {
         principal: principal.map(str::to_owned),
         labels: Some(labels([
+            (LABEL_CLUSTER, identity.cluster.clone()),
             (LABEL_JOB, slot.job.to_string()),
             (LABEL_INSTANCE, slot.instance.to_string()),
             (LABEL_SLOT, slot.slot.to_string()),

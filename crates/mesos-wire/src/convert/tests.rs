@@ -4,10 +4,23 @@ use peloton_model::job::{Check, HealthCheck, PortConfig, PortRef};
 use peloton_model::{AgentId, JobConfig, JobId, Milli, OfferId, Resources, SlotId, TaskId};
 use peloton_proto::mesos::v1 as mesos;
 use peloton_proto::mesos::v1::scheduler::{Event, event as events};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 fn identity() -> Identity {
-    Identity { role: "peloton/7".into(), principal: Some("peloton".into()) }
+    Identity { role: "peloton/7".into(), cluster: "c1".into(), principal: Some("peloton".into()) }
+}
+
+/// An event that holds nothing of other clusters.
+fn event(identity: &Identity, event: Event) -> Option<MesosEvent> {
+    let mut foreign = BTreeSet::new();
+    let converted = super::event(identity, event, &mut foreign);
+    assert_eq!(foreign, BTreeSet::new());
+    converted
+}
+
+fn event_of(of: Event) -> Option<MesosEvent> {
+    event(&identity(), of)
 }
 
 fn slot() -> SlotRef {
@@ -177,7 +190,7 @@ fn unknown_kinds_and_states_are_passed_over() {
             update: Some(events::Update { status: Some(status) }),
             ..Default::default()
         };
-        super::event(&identity(), event)
+        event_of(event)
     };
     assert!(status(999).is_none());
     let Some(MesosEvent::Status(update)) = status(mesos::TaskState::TaskGone as i32) else {
@@ -205,9 +218,30 @@ fn the_exit_status_is_read_from_the_words_of_the_executor() {
             update: Some(events::Update { status: Some(status) }),
             ..Default::default()
         };
-        let Some(MesosEvent::Status(update)) = super::event(&identity(), event) else {
-            panic!("no status")
-        };
+        let Some(MesosEvent::Status(update)) = event_of(event) else { panic!("no status") };
         assert_eq!(update.exit_status, expected, "{message}");
     }
+}
+
+/// Two clusters in one role: the labels of the slot are the same, the cluster's are not.
+#[test]
+fn reservations_of_another_cluster_are_named_and_left_alone() {
+    let other = Identity { cluster: "c2".into(), ..identity() };
+    let reserve =
+        Operation::Reserve { id: "r".into(), slot: slot(), resources: need(), ports: vec![] };
+    let accept = Accept {
+        agent: AgentId::new("a1"),
+        offers: vec![],
+        operations: vec![reserve],
+        refuse_ms: 0,
+    };
+    let sent = call(&other, Effect::Accept(accept)).accept.unwrap();
+    let theirs = sent.operations[0].reserve.clone().unwrap().resources;
+    let mut foreign = BTreeSet::new();
+    let Some(MesosEvent::Offers(offers)) = super::event(&identity(), offered(theirs), &mut foreign)
+    else {
+        panic!("no offers")
+    };
+    assert!(offers[0].reserved.is_empty() && offers[0].free.is_empty());
+    assert_eq!(foreign, BTreeSet::from(["c2".to_owned()]));
 }

@@ -72,3 +72,38 @@ fn a_job_of_the_same_name_gets_new_task_ids() {
     });
     audit.wait_nothing_left();
 }
+
+#[test]
+fn two_clusters_in_one_role_leave_each_others_reservations_alone() {
+    let Some(mesos) = shared_mesos() else { return };
+    // An operator's mistake: two stores, one role. Jobs of one name end up with equal slot labels.
+    let clusters =
+        [Cluster::start(mesos, "shared-role", &[]), Cluster::start(mesos, "shared-role", &[])];
+    let audit = Audit::new(mesos, "shared-role");
+    let jobs = [0, 1].map(|i| Job::service(&clusters[i], "same", 3, "sleep 1000", json!({})));
+    let before = [0, 1].map(|i| jobs[i].wait_running(3));
+    for run in 2..5 {
+        for job in &jobs {
+            job.call("Restart");
+        }
+        for i in [0, 1] {
+            for number in 0..3 {
+                let task = jobs[i].wait_task(number, "running again", |task| {
+                    task.state == State::Running && task.run == run
+                });
+                assert_eq!(task.slot, before[i][&number].slot, "the slot of instance {number}");
+            }
+        }
+    }
+    audit.wait_slots(6);
+    wait_until("a master that names the other cluster", PATIENCE, || {
+        let all: Vec<_> = clusters.iter().map(|cluster| cluster.health().to_string()).collect();
+        if all.iter().any(|health| health.contains("another cluster has reservations in this role"))
+        {
+            return Ok(());
+        }
+        Err(all.join("\n"))
+    });
+    jobs.iter().for_each(Job::delete);
+    audit.wait_nothing_left();
+}
