@@ -308,7 +308,9 @@ fn judge(status: &Status) -> Failure {
     if has_source::<TimeoutExpired>(status) {
         return Failure::Unknown { problem: "no answer in time".to_owned(), timed_out: true };
     }
-    if status.metadata().contains_key(NOT_EXECUTED) && status.code() == Code::Unavailable {
+    // A master that is overloaded speaks for itself only; the next one may have time.
+    let for_itself = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+    if status.metadata().contains_key(NOT_EXECUTED) && for_itself {
         return Failure::NotDone { problem: problem(), reached: true };
     }
     match status.code() {

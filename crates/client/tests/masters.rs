@@ -26,7 +26,7 @@ enum Reply {
     Answer,
     Fail(Code),
     /// Says that it has done nothing.
-    Decline,
+    Decline(Code),
     Silence,
 }
 
@@ -67,8 +67,8 @@ impl Master {
         match reply {
             Reply::Answer => Ok(Response::new(answer)),
             Reply::Fail(code) => Err(Status::new(code, format!("{code:?} of {}", self.name))),
-            Reply::Decline => {
-                let mut status = Status::unavailable("the store is not reachable");
+            Reply::Decline(code) => {
+                let mut status = Status::new(code, "not now");
                 status.metadata_mut().insert("peloton-not-executed", "1".parse().unwrap());
                 Err(status)
             }
@@ -184,11 +184,13 @@ async fn nobody_there_names_all_of_them() {
 
 #[tokio::test]
 async fn changes_go_to_the_next_master_while_surely_nothing_was_done() {
-    let (a, at_a) = Master::start("a", &[Reply::Decline]).await;
-    let (b, at_b) = Master::start("b", &[]).await;
-    let client = client(&[nobody().await, at_a, at_b], LONG_MS);
-    client.tasks().restart(RestartRequest::default()).await.unwrap();
-    assert_eq!((a.calls(), b.calls()), (1, 1));
+    for code in [Code::Unavailable, Code::ResourceExhausted] {
+        let (a, at_a) = Master::start("a", &[Reply::Decline(code)]).await;
+        let (b, at_b) = Master::start("b", &[]).await;
+        let client = client(&[nobody().await, at_a, at_b], LONG_MS);
+        client.tasks().restart(RestartRequest::default()).await.unwrap();
+        assert_eq!((a.calls(), b.calls()), (1, 1), "{code:?}");
+    }
 }
 
 #[tokio::test]
@@ -234,12 +236,15 @@ async fn reads_without_an_answer_time_out() {
 
 #[tokio::test]
 async fn a_refusal_is_the_answer_of_all() {
-    let (a, at_a) = Master::start("a", &[Reply::Fail(Code::InvalidArgument)]).await;
-    let (b, at_b) = Master::start("b", &[]).await;
-    let error = client(&[at_a, at_b], LONG_MS).cluster().get(GetRequest {}).await.unwrap_err();
-    let Error::Refused { code, message, .. } = error else { panic!("{error:?}") };
-    assert_eq!((code, message.as_str()), (Code::InvalidArgument, "InvalidArgument of a"));
-    assert_eq!((a.calls(), b.calls()), (1, 0));
+    // Also one that is too large: without the mark it is the request that is at fault, not the master.
+    for refused in [Code::InvalidArgument, Code::ResourceExhausted] {
+        let (a, at_a) = Master::start("a", &[Reply::Fail(refused)]).await;
+        let (b, at_b) = Master::start("b", &[]).await;
+        let error = client(&[at_a, at_b], LONG_MS).cluster().get(GetRequest {}).await.unwrap_err();
+        let Error::Refused { code, message, .. } = error else { panic!("{error:?}") };
+        assert_eq!((code, message), (refused, format!("{refused:?} of a")));
+        assert_eq!((a.calls(), b.calls()), (1, 0));
+    }
 }
 
 #[tokio::test]
