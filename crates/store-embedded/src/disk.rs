@@ -25,6 +25,8 @@ impl SyncFailed {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) write: AtomicBool,
+    /// Writes of more than a few pages: there is room for what opening the file writes, and no more.
+    pub(crate) large_write: AtomicBool,
     pub(crate) sync: AtomicBool,
     pub(crate) read: AtomicBool,
 }
@@ -87,7 +89,12 @@ impl StorageBackend for Disk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         #[cfg(test)]
-        inject(&self.faults.write)?;
+        {
+            inject(&self.faults.write)?;
+            if data.len() > 64 << 10 {
+                inject(&self.faults.large_write)?;
+            }
+        }
         self.file.write_all_at(data, offset)
     }
 }

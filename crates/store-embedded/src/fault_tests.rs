@@ -73,6 +73,35 @@ async fn a_failed_write_is_survived() {
     assert_eq!(range_all(&store, KeyRange::all()).await.expect("all"), all);
 }
 
+/// A full disk has room for the little that opening the file writes. That is no reason to call the
+/// store well; that as much as a large record can be written again is, without anybody asking for it.
+#[tokio::test]
+async fn a_full_disk_shows_until_there_is_room() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (store, faults) = open(directory.path(), 1 << 20);
+    put(&store, "before").await.expect("works");
+    faults.large_write.store(true, Ordering::Release);
+    for _ in 0..5 {
+        let large = Txn::new().put("large", vec![b'x'; 512 << 10]);
+        let error = store.commit(large).await.expect_err("the disk is full");
+        assert!(error.is_retryable() || error.is_unknown(), "{error}");
+        let kv = store.get(Key::from("before")).await.expect("reads go on").kv;
+        assert!(kv.is_some());
+        let health = store.health();
+        assert!(
+            matches!(&health, Health::Degraded { reason } if reason.contains("write")),
+            "{health:?}"
+        );
+    }
+    faults.large_write.store(false, Ordering::Release);
+    let deadline = Instant::now() + PATIENCE;
+    while store.health() != Health::Ok {
+        assert!(Instant::now() < deadline, "{:?}", store.health());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    put(&store, "after").await.expect("works");
+}
+
 #[tokio::test]
 async fn a_failed_sync_ends_service_until_a_restart() {
     let directory = tempfile::tempdir().expect("directory");

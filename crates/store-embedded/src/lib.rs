@@ -17,7 +17,8 @@
 //! a lease of a dead process are deleted when the store is opened.
 //!
 //! A disk error never ends the process. If the error came before the sync, the store opens its file
-//! again, finds out whether the last batch is in it, and goes on. After a failed sync nobody knows what
+//! again, finds out whether the last batch is in it, and goes on; its health stays degraded until a
+//! write succeeds, be it one that the store makes to find out. After a failed sync nobody knows what
 //! is on the disk (the kernel forgets the pages it could not write), so the store stops serving, says
 //! so in its health, and needs a restart.
 

@@ -35,6 +35,9 @@ pub(crate) const READER_THREADS: usize = 2;
 pub(crate) const MAX_SNAPSHOTS: usize = 64;
 /// How long a snapshot is kept after its last page was read.
 pub(crate) const SNAPSHOT_TTL: Duration = Duration::from_secs(10);
+/// What is written, and deleted again, to find out whether a disk that was full has room: more than
+/// records usually have, for a few pages are nearly always free.
+pub(crate) const PROBE_BYTES: usize = 256 << 10;
 /// The first pause between attempts to open the file again; doubles up to [`REOPEN_PAUSE_MAX`]. There
 /// is no jitter: nobody else uses this file.
 pub(crate) const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(50);

@@ -27,6 +27,8 @@ pub(crate) const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefiniti
 pub(crate) const LEASED: TableDefinition<'static, &[u8], ()> = TableDefinition::new("leased");
 /// Name -> number.
 pub(crate) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
+/// Nothing -> bytes that mean nothing: there only while the disk is tried out.
+pub(crate) const PROBE: TableDefinition<'static, (), &[u8]> = TableDefinition::new("probe");
 /// In [`META`]: the schema version.
 const META_SCHEMA: &str = "schema";
 /// In [`META`]: the current revision.

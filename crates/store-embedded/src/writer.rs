@@ -11,9 +11,9 @@ use redb::{CommitError, Database};
 use crate::batch::{Batch, Done};
 use crate::errors::{CLOSED, closed, disk, no_panic, unavailable};
 use crate::lock::DirectoryLock;
-use crate::options::{REOPEN_PAUSE_MAX, REOPEN_PAUSE_MIN};
+use crate::options::{PROBE_BYTES, REOPEN_PAUSE_MAX, REOPEN_PAUSE_MIN};
 use crate::queue::Job;
-use crate::schema::{self, Opening};
+use crate::schema::{self, Opening, PROBE};
 use crate::shared::Shared;
 
 /// The writer thread's own state.
@@ -25,6 +25,9 @@ pub(crate) struct Writer {
     pub(crate) readers: Vec<JoinHandle<()>>,
     /// A batch whose commit failed, so that nobody knows yet whether it is in the file.
     in_doubt: Option<Done>,
+    /// Why the last write failed; none since has succeeded. An open file proves nothing: a full disk
+    /// has room for the little that opening writes.
+    unwritable: Option<String>,
     pause: Duration,
     pause_until: Option<Instant>,
 }
@@ -63,7 +66,16 @@ impl Writer {
         readers: Vec<JoinHandle<()>>,
     ) -> Self {
         let pause = REOPEN_PAUSE_MIN;
-        Self { shared, revision, lock, readers, in_doubt: None, pause, pause_until: None }
+        Self {
+            shared,
+            revision,
+            lock,
+            readers,
+            in_doubt: None,
+            unwritable: None,
+            pause,
+            pause_until: None,
+        }
     }
 
     /// The thread's life.
@@ -80,6 +92,9 @@ impl Writer {
             self.process(taken.jobs);
             if taken.last {
                 break;
+            }
+            if self.unwritable.is_some() && !self.is_down() && !self.is_pausing() {
+                self.probe();
             }
         }
         self.shut_down();
@@ -98,9 +113,11 @@ impl Writer {
         if self.shared.sync_failed.get() {
             return None;
         }
+        if self.is_down() || self.unwritable.is_some() {
+            return self.pause_until;
+        }
         match (self.shared.leases.next_deadline(Instant::now()), self.pause_until) {
             (Some(deadline), Some(until)) => Some(deadline.max(until)),
-            (None, Some(until)) if self.is_down() => Some(until),
             (deadline, _) => deadline,
         }
     }
@@ -120,12 +137,55 @@ impl Writer {
         }
         match self.attempt(&jobs, &expired) {
             Ok(prepared) => {
-                self.pause = REOPEN_PAUSE_MIN;
-                self.pause_until = None;
+                // A batch without events wrote nothing, so it tells nothing of the disk.
+                if !prepared.done.events.is_empty() {
+                    self.written();
+                }
                 self.make_known(prepared, jobs);
             }
             Err(failure) => self.fail(failure, jobs),
         }
+    }
+
+    /// A write succeeded.
+    fn written(&mut self) {
+        self.pause = REOPEN_PAUSE_MIN;
+        self.pause_until = None;
+        if self.unwritable.take().is_some() {
+            self.shared.set_health(Health::Ok);
+            tracing::info!(revision = %self.revision, "the store's file takes writes again");
+        }
+    }
+
+    /// Tries whether the disk takes writes again, so that the store gets well though nobody writes: who
+    /// asks for its health may be who keeps writers away.
+    fn probe(&mut self) {
+        let outcome = {
+            let guard = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
+            let database = guard.as_ref().ok_or_else(|| self.shared.down());
+            database.and_then(|database| no_panic(|| self.write_and_delete(database)))
+        };
+        match outcome {
+            Ok(()) => self.written(),
+            // It changes no record and no revision, so nothing is in doubt.
+            Err(error) => self.fail(Failure::NotWritten(error), Vec::new()),
+        }
+    }
+
+    fn write_and_delete(&self, database: &Database) -> Result<(), StoreError> {
+        for is_there in [true, false] {
+            let mut txn = database.begin_write().map_err(disk)?;
+            txn.set_quick_repair(self.shared.options.quick_repair);
+            if is_there {
+                let bytes = vec![0; PROBE_BYTES];
+                let mut table = txn.open_table(PROBE).map_err(disk)?;
+                table.insert((), &bytes[..]).map_err(disk)?;
+            } else {
+                txn.delete_table(PROBE).map_err(disk)?;
+            }
+            txn.commit().map_err(disk)?;
+        }
+        Ok(())
     }
 
     fn attempt(&self, jobs: &[Job], expired: &[LeaseId]) -> Result<Prepared, Failure> {
@@ -198,6 +258,8 @@ impl Writer {
 
     /// A batch failed: open the file again, see what is in it, and tell what is known.
     fn fail(&mut self, failure: Failure, jobs: Vec<Job>) {
+        let (Failure::NotWritten(error) | Failure::InDoubt(_, error)) = &failure;
+        self.unwritable = Some(format!("the last write failed: {error}"));
         match failure {
             Failure::NotWritten(error) => {
                 tracing::error!(%error, transactions = jobs.len(), "a batch was not written");
@@ -251,7 +313,9 @@ impl Writer {
             Ok(database) => {
                 *self.shared.database.write().unwrap_or_else(PoisonError::into_inner) =
                     Some(database);
-                self.shared.set_health(Health::Ok);
+                let unwritable = self.unwritable.clone();
+                let health = unwritable.map_or(Health::Ok, |reason| Health::Degraded { reason });
+                self.shared.set_health(health);
                 tracing::info!(revision = %self.revision, "the store's file is open again");
             }
             Err(error) => {

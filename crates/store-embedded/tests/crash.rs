@@ -221,7 +221,8 @@ fn a_full_disk_is_an_error() {
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{errors}");
-    assert!(said.lines().any(|line| line.starts_with("full ")), "{said}");
+    let full = said.lines().find(|line| line.starts_with("full "));
+    assert!(full.is_some_and(|line| line.contains("health Degraded")), "{said}");
     assert!(!errors.contains("panicked"), "{errors}");
     let mut acknowledged = Acknowledged::new();
     said.lines().for_each(|line| note(&format!("{line}\n"), &mut acknowledged));
