@@ -416,7 +416,7 @@ fn agent_arguments(
         format!("--executor_reregistration_timeout={wait}ms"),
         // No cgroups, no root: whatever user runs the tests owns the tasks.
         "--launcher=posix".to_owned(),
-        "--isolation=posix/cpu,posix/mem,filesystem/posix".to_owned(),
+        "--isolation=posix/cpu,posix/mem,posix/rlimits,filesystem/posix".to_owned(),
         "--no-switch_user".to_owned(),
         "--no-systemd_enable_support".to_owned(),
         "--http_command_executor".to_owned(),

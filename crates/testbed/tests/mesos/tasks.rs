@@ -68,6 +68,19 @@ fn a_task_runs_and_its_end_and_output_are_told() {
 }
 
 #[test]
+fn resource_limits_hold_for_the_command() {
+    let Some(mesos) = shared() else { return };
+    let mut scheduler = Scheduler::subscribe(&mesos.address());
+    let files = json!({"type": "RLMT_NOFILE", "soft": 64, "hard": 64});
+    let container = json!({"type": "MESOS", "rlimit_info": {"rlimits": [files]}});
+    let command = json!({"value": "echo \"soft $(ulimit -S -n) hard $(ulimit -H -n)\""});
+    scheduler.launch("limited", None, json!({"command": command, "container": container}));
+    scheduler.reach("limited", "TASK_FINISHED");
+    let output = read("limited", "stdout");
+    assert!(output.contains("soft 64 hard 64\n"), "{output}");
+}
+
+#[test]
 fn a_kill_is_gentle_first_and_then_not() {
     let Some(mesos) = shared() else { return };
     let mut scheduler = Scheduler::subscribe(&mesos.address());
