@@ -29,6 +29,16 @@ impl Checker {
         self.require(text.len() <= limit, field, text.len(), format!("at most {limit} bytes"));
     }
 
+    /// What the kernel or Mesos takes as a string that ends with NUL.
+    fn no_nul(&mut self, field: impl Into<String>, text: &str) {
+        self.require(!text.contains('\0'), field, text, "no NUL");
+    }
+
+    /// What stands on one line, of a listing, a log or a request.
+    fn no_control(&mut self, field: impl Into<String>, text: &str) {
+        self.require(!text.contains(char::is_control), field, text, "no control characters");
+    }
+
     fn scalar(&mut self, field: &str, value: f64, whole: bool) {
         let fits = value.is_finite() && (0.0..=limits::MAX_SCALAR).contains(&value);
         let allowed = format!("0 to {}{}", limits::MAX_SCALAR, if whole { ", whole" } else { "" });
@@ -37,9 +47,13 @@ impl Checker {
 
     fn variables(&mut self, field: &str, variables: &[(String, String)]) {
         self.at_most(field, variables.len(), limits::MAX_ENVIRONMENT);
-        for (i, (name, _)) in variables.iter().enumerate() {
+        let mut names = BTreeSet::new();
+        for (i, (name, value)) in variables.iter().enumerate() {
+            let path = |part: &str| format!("{field}.variables[{i}].{part}");
             let ok = !name.is_empty() && !name.contains(['=', '\0']);
-            self.require(ok, format!("{field}.variables[{i}].name"), name, "a name without `=`");
+            self.require(ok, path("name"), name, "a name without `=`");
+            self.require(names.insert(name), path("name"), name, "each variable once");
+            self.no_nul(path("value"), value);
         }
     }
 }
@@ -73,6 +87,7 @@ impl JobConfig {
         ] {
             c.text(field, text);
         }
+        c.no_control("name", &self.name);
         c.at_most("ldapGroups", self.ldap_groups.len(), limits::MAX_LABELS);
         c.at_most("labels", self.labels.len(), limits::MAX_LABELS);
         for (key, value) in &self.labels {
@@ -133,10 +148,10 @@ impl JobConfig {
             c.require(fresh, field("value"), port.value, "each static port once");
             let variable = port.variable();
             c.require(
-                !variable.contains(['=', '\0']),
+                !variable.contains(|c: char| c == '=' || c.is_whitespace() || c.is_control()),
                 field("envName"),
                 &variable,
-                "a name without `=`",
+                "a name without `=`, white space or control characters",
             );
             c.require(
                 variables.insert(variable.clone()),
@@ -183,6 +198,7 @@ impl JobConfig {
         match &health.check {
             Check::Command { shell } => {
                 c.require(!shell.is_empty(), "healthCheck.shellCommand", shell, "a shell command");
+                c.no_nul("healthCheck.shellCommand", shell);
             }
             Check::Http { scheme, port, path } => {
                 let known = ["http", "https"].contains(&scheme.as_str());
@@ -193,6 +209,7 @@ impl JobConfig {
                     path,
                     "a path that starts with `/`",
                 );
+                c.no_control("healthCheck.http.path", path);
                 self.check_port_ref(c, "healthCheck.http", port);
             }
             Check::Tcp { port } => self.check_port_ref(c, "healthCheck.tcp", port),
@@ -210,12 +227,16 @@ impl JobConfig {
             "a command (or an image with `shell: false`, which then runs its entry point)",
         );
         c.text("command.value", &command.value);
+        c.no_nul("command.value", &command.value);
         c.require(
             !command.shell || command.arguments.is_empty(),
             "command.arguments",
             &command.arguments,
             "none while `shell` is true: set `shell: false`",
         );
+        for (i, argument) in command.arguments.iter().enumerate() {
+            c.no_nul(format!("command.arguments[{i}]"), argument);
+        }
         c.variables("command.environment", &command.environment);
         c.at_most("command.uris", command.uris.len(), limits::MAX_URIS);
         for (i, uri) in command.uris.iter().enumerate() {
@@ -225,6 +246,8 @@ impl JobConfig {
                 &uri.value,
                 "a URI",
             );
+            c.no_control(format!("command.uris[{i}].value"), &uri.value);
+            c.no_control(format!("command.uris[{i}].outputFile"), &uri.output_file);
         }
     }
 
@@ -333,7 +356,7 @@ impl JobConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Constraint, PortConfig};
+    use crate::job::{Constraint, Container, HealthCheck, PortConfig, Uri};
 
     fn good() -> JobConfig {
         let mut config = JobConfig { instance_count: 3, ..Default::default() };
@@ -347,6 +370,111 @@ mod tests {
     #[test]
     fn a_small_configuration_is_good() {
         assert_eq!(good().validate(), Ok(()));
+    }
+
+    #[test]
+    fn what_mesos_or_the_kernel_cannot_take_is_refused() {
+        type Spoil = fn(&mut JobConfig);
+        fn variables(texts: &[(&str, &str)]) -> Vec<(String, String)> {
+            texts.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+        }
+        fn http(path: &str) -> Option<HealthCheck> {
+            let (scheme, port) = ("http".into(), PortRef::Number(80));
+            let check = Check::Http { scheme, port, path: path.into() };
+            Some(HealthCheck { enabled: true, check, ..Default::default() })
+        }
+        fn port(env_name: &str) -> Vec<PortConfig> {
+            let (name, env_name) = ("a".into(), env_name.into());
+            vec![PortConfig { name, env_name, ..Default::default() }]
+        }
+        let cases: [(Spoil, &str); 15] = [
+            (
+                |c| c.name = "two\nlines".into(),
+                r#"name: "two\nlines" is not allowed: no control characters"#,
+            ),
+            (
+                |c| c.command.value = "a\0b".into(),
+                r#"command.value: "a\0b" is not allowed: no NUL"#,
+            ),
+            (
+                |c| {
+                    c.command.shell = false;
+                    c.command.arguments = vec!["a".into(), "\0".into()];
+                },
+                r#"command.arguments[1]: "\0" is not allowed: no NUL"#,
+            ),
+            (
+                |c| c.command.environment = variables(&[("A", "a\0")]),
+                r#"command.environment.variables[0].value: "a\0" is not allowed: no NUL"#,
+            ),
+            (
+                |c| c.command.environment = variables(&[("A=B", "")]),
+                r#"command.environment.variables[0].name: "A=B" is not allowed: a name without `=`"#,
+            ),
+            (
+                |c| c.command.environment = variables(&[("A", "1"), ("B", "2"), ("A", "3")]),
+                r#"command.environment.variables[2].name: "A" is not allowed: each variable once"#,
+            ),
+            (
+                |c| {
+                    let environment = variables(&[("A", "1"), ("A", "1")]);
+                    c.container = Some(Container { environment, ..Default::default() });
+                },
+                r#"container.environment.variables[1].name: "A" is not allowed: each variable once"#,
+            ),
+            (
+                |c| {
+                    c.command.uris =
+                        vec![Uri { value: "http://a/\r\n".into(), ..Default::default() }]
+                },
+                r#"command.uris[0].value: "http://a/\r\n" is not allowed: no control characters"#,
+            ),
+            (
+                |c| {
+                    let (value, output_file) = ("http://a/b".into(), "b\0".into());
+                    c.command.uris = vec![Uri { value, output_file, ..Default::default() }];
+                },
+                r#"command.uris[0].outputFile: "b\0" is not allowed: no control characters"#,
+            ),
+            (
+                |c| c.health_check = http("/a\nb"),
+                r#"healthCheck.http.path: "/a\nb" is not allowed: no control characters"#,
+            ),
+            (
+                |c| {
+                    let check = Check::Command { shell: "a\0".into() };
+                    c.health_check = Some(HealthCheck { check, ..http("/").unwrap() });
+                },
+                r#"healthCheck.shellCommand: "a\0" is not allowed: no NUL"#,
+            ),
+            (
+                |c| c.ports = port("A=B"),
+                r#"ports[0].envName: "A=B" is not allowed: a name without `=`, white space or control characters"#,
+            ),
+            (
+                |c| c.ports = port("A B"),
+                r#"ports[0].envName: "A B" is not allowed: a name without `=`, white space or control characters"#,
+            ),
+            (
+                |c| c.ports = port("A\u{7f}"),
+                r#"ports[0].envName: "A\u{7f}" is not allowed: a name without `=`, white space or control characters"#,
+            ),
+            (
+                |c| c.health_check = http("a"),
+                r#"healthCheck.http.path: "a" is not allowed: a path that starts with `/`"#,
+            ),
+        ];
+        for (spoil, expected) in cases {
+            let mut config = good();
+            spoil(&mut config);
+            let errors = config.validate().expect_err(expected);
+            assert_eq!(errors[0].to_string(), expected);
+        }
+        let mut config = good();
+        config.command.value = "echo a\n\techo b\n".into();
+        config.command.environment = variables(&[("A", "two\nlines"), ("a", "")]);
+        config.health_check = http("/a?b=c d");
+        assert_eq!(config.validate(), Ok(()), "what runs is let through");
     }
 
     #[test]
