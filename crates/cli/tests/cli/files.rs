@@ -1,6 +1,9 @@
 //! Job files: examples, spellings, mistakes.
 
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::master::Master;
 use crate::transcript::Transcript;
@@ -29,6 +32,22 @@ fn examples_are_accepted_without_a_warning() {
         "create myjob12345 with 10 for ann",
     ];
     assert_eq!(master.state().requests, want);
+}
+
+#[test]
+fn the_example_service_says_who_it_is() {
+    let file: serde_json::Value = serde_saphyr::from_str(&example("service.yaml")).unwrap();
+    let mut shell = Command::new("sh");
+    // Tasks get this from Peloton; what a login shell has besides, they have not.
+    shell.env_clear().env("PELOTON_TASK_ID", "hello-service-0-1").process_group(0);
+    shell.args(["-c", file["command"]["value"].as_str().unwrap()]).stdout(Stdio::piped());
+    let mut child = shell.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+    child.wait().unwrap();
+    assert_eq!(line, "hello from hello-service-0-1\n");
 }
 
 #[test]
