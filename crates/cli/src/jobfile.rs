@@ -132,7 +132,8 @@ fn job(
             return Err(Failure::usage(format!("{place}: id: expected a text, got {other}")));
         }
     };
-    JobId::new(&id).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
+    let source = if given.is_some() { "the id on the command line" } else { place };
+    JobId::new(&id).map_err(|error| Failure::usage(format!("{source}: {error}")))?;
     let decoded = json::from_json::<JobConfig>(&Value::Object(fields))
         .map_err(|error| Failure::usage(format!("{place}: {error}")))?;
     unknown.extend(decoded.unknown.into_iter().map(|path| (place.to_owned(), path)));

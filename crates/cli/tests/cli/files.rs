@@ -97,6 +97,8 @@ fn mistakes_in_files() {
         t.file(name, content);
         assert_eq!(t.run(&format!("job create -f {name}")), 2, "{name}");
     }
+    // Whose mistake it is: not the file's.
+    assert_eq!(t.run("job create bad! -f noid.yaml"), 2);
     t.check("mistakes.txt");
     assert!(master.state().requests.is_empty());
 }
