@@ -8,6 +8,7 @@ mod agent;
 mod args;
 mod commands;
 mod exit;
+mod failures;
 mod full;
 mod jobfile;
 mod logs;

@@ -24,6 +24,11 @@ impl Ui {
         Self { format: global.output, color }
     }
 
+    /// Whether a person reads the output, and not a program.
+    pub(crate) fn for_people(&self) -> bool {
+        matches!(self.format, Format::Table)
+    }
+
     /// Writes what was asked for: `human` for people, `machine` for programs.
     pub(crate) fn show(
         &self,

@@ -16,6 +16,7 @@ use crate::args::WatchArgs;
 use crate::commands::job_id;
 use crate::commands::task::list_tasks;
 use crate::exit::{Exit, Failure};
+use crate::failures::{self, Cause};
 use crate::ranges::Instances;
 use crate::settle::{Action, Settled, settled};
 use crate::ui::Ui;
@@ -87,6 +88,43 @@ enum Verdict {
     Failed(String),
 }
 
+/// What one look leaves to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The most tasks and reservations that a deleted job was seen to have.
+    most_left: u64,
+    /// Whether instances had failed at the last look.
+    failed: bool,
+    /// Why they failed, as asked when the progress was `causes_at`.
+    causes: Vec<Cause>,
+    causes_at: String,
+}
+
+impl Memory {
+    /// Asks why instances fail, once for each state of the progress and not at each look.
+    async fn learn_causes(&mut self, client: &Client, job: &str, status: &JobStatus, at: &str) {
+        self.failed = failures::any(status);
+        if !self.failed {
+            self.causes.clear();
+            self.causes_at.clear();
+        } else if self.causes_at != at {
+            // What is told besides must not end the watch; the next look asks again.
+            if let Ok(causes) = failures::ask(client, job).await {
+                self.causes = causes;
+                self.causes_at = at.to_owned();
+            }
+        }
+    }
+
+    /// Where to look when the time is up.
+    fn hint(&self, job: &str) -> String {
+        match self.failed {
+            true => format!("it goes on; `peloton task list {job}` shows its instances"),
+            false => format!("it goes on; `peloton job status {job}` shows how it is doing"),
+        }
+    }
+}
+
 /// Waits until the goal is reached.
 pub(crate) async fn watch(
     client: &Client,
@@ -117,9 +155,9 @@ async fn watch_with(
     goal: &Goal,
 ) -> Result<(), Failure> {
     let deadline = args.watch_timeout.map(|timeout| Instant::now() + timeout);
-    let mut most_left = 0;
+    let mut memory = Memory::default();
     loop {
-        let asked = look(client, job, goal, &mut most_left);
+        let asked = look(client, job, goal, &mut memory);
         let observed = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, asked).await.ok(),
             None => Some(asked.await),
@@ -145,8 +183,7 @@ async fn watch_with(
         }
         if deadline.is_some_and(|deadline| Instant::now() + INTERVAL >= deadline) {
             let message = format!("job {job:?} is not there yet: {}", meter.last);
-            return Err(Failure::new(Exit::TimedOut, message)
-                .hint(format!("it goes on; `peloton job status {job}` shows how it is doing")));
+            return Err(Failure::new(Exit::TimedOut, message).hint(memory.hint(job)));
         }
         sleep(INTERVAL).await;
     }
@@ -157,16 +194,20 @@ async fn look(
     client: &Client,
     job: &str,
     goal: &Goal,
-    most_left: &mut u64,
+    memory: &mut Memory,
 ) -> Result<Progress, Failure> {
     match goal {
         Goal::Up { batch, checked } => {
             let status = get_status(client, job).await?.ok_or_else(|| Failure::no_job(job))?;
-            Ok(if *batch { batch_progress(&status) } else { service_progress(&status, *checked) })
+            let mut progress =
+                if *batch { batch_progress(&status) } else { service_progress(&status, *checked) };
+            memory.learn_causes(client, job, &status, &progress.text).await;
+            progress.text.push_str(&failures::on_one_line(&memory.causes));
+            Ok(progress)
         }
         Goal::Gone => {
             let left = get_status(client, job).await?;
-            Ok(gone_progress(left.as_ref(), most_left))
+            Ok(gone_progress(left.as_ref(), &mut memory.most_left))
         }
         Goal::Tasks { action, batch, before, instances } => {
             let now = Snapshot::take(client, job, instances.as_ref()).await?;

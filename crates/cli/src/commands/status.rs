@@ -8,16 +8,27 @@ use peloton_proto::peloton::job::{GetStatusRequest, JobStatus};
 
 use super::job_id;
 use crate::exit::Failure;
+use crate::failures::{self, Cause};
 use crate::text;
 use crate::ui::{self, Ui};
 
 pub(super) async fn status(client: &Client, ui: &Ui, job: &str) -> Result<(), Failure> {
     let answer = client.jobs().get_status(GetStatusRequest { id: job_id(job) }).await?;
     let status = answer.result.ok_or_else(|| Failure::no_job(job))?;
-    ui.show(&ui::full(&status)?, || page(ui, job, &status))
+    // Documents are the API's answer and nothing else; and what is told besides must not cost the status.
+    let failed = ui.for_people() && failures::any(&status);
+    let causes = match failed {
+        true => failures::ask(client, job).await.unwrap_or_default(),
+        false => Vec::new(),
+    };
+    ui.show(&ui::full(&status)?, || page(ui, job, &status, &causes))?;
+    if failed {
+        ui.note(&format!("hint: `peloton task list {job}` shows what became of each instance"));
+    }
+    Ok(())
 }
 
-fn page(ui: &Ui, job: &str, status: &JobStatus) -> String {
+fn page(ui: &Ui, job: &str, status: &JobStatus, causes: &[Cause]) -> String {
     let running = status.counts_by_state.get("RUNNING").copied().unwrap_or(0);
     let mut pairs = vec![
         ("Job", job.to_owned()),
@@ -46,6 +57,13 @@ fn page(ui: &Ui, job: &str, status: &JobStatus) -> String {
     }
     if !status.waiting.is_empty() {
         let _ = write!(page, "\n{}", waiting(ui, status));
+    }
+    if !causes.is_empty() {
+        let mut table = ui.table(&["FAILED", "MESSAGE"]);
+        for cause in causes {
+            table.add_row(vec![Cell::new(cause.instances), Cell::new(&cause.message)]);
+        }
+        let _ = write!(page, "\n{}", ui::lines(&table));
     }
     page
 }

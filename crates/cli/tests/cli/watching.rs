@@ -4,7 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use peloton_proto::peloton::job::{JobState, JobStatus, JobType};
-use peloton_proto::peloton::task::TaskState::{Failed, Killed, Running, Scheduling, Succeeded};
+use peloton_proto::peloton::task::TaskState::{
+    Failed, Killed, Running, Scheduling, Succeeded, Throttled,
+};
 
 use crate::data;
 use crate::master::{Job, Master};
@@ -52,6 +54,36 @@ fn until_it_failed_or_the_time_is_up() {
     let (_waiting, mut t) = master(vec![Some(data::waiting_status())]);
     assert_eq!(t.run("job create web -f job.yaml --watch --watch-timeout 1s"), 6);
     t.check("watch-timeout.txt");
+}
+
+#[test]
+fn instances_that_fail_again_and_again_say_why() {
+    let master = Master::with_jobs();
+    let mut t = Transcript::new(&master.address());
+    let got = t.command("job get web").output().unwrap();
+    t.file("web.yaml", &String::from_utf8(got.stdout).unwrap());
+    let tasks = (0..3).map(|i| {
+        let mut task = data::task("web", i, Throttled, 1);
+        if i > 0 {
+            task.runtime.as_mut().unwrap().message = "no image provider\nfor DOCKER".into();
+        }
+        (i, task)
+    });
+    let mut status = data::status(JobState::Pending, 3, &[(Throttled, 3)]);
+    let job = |status| Job {
+        config: data::config("search", JobType::Service, 9),
+        statuses: [Some(status)].into(),
+        tasks: [tasks.clone().collect()].into(),
+    };
+    master.state().jobs.insert("web".into(), job(status.clone()));
+    assert_eq!(t.run("job status web"), 0);
+    assert_eq!(t.run("job update -f web.yaml --watch --watch-timeout 1s"), 6);
+    // Failures that are over are not told of: these tasks' messages are of no interest then.
+    status = data::status(JobState::Running, 3, &[(Running, 3)]);
+    master.state().jobs.insert("web".into(), job(status));
+    assert_eq!(t.run("job status web"), 0);
+    assert_eq!(t.run("job update -f web.yaml --watch"), 0);
+    t.check("failures.txt");
 }
 
 #[test]
