@@ -309,8 +309,9 @@ where
     }
     let mut body = pin!(body);
     let (mut kept, mut total) = (BytesMut::new(), 0_usize);
+    let deadline = Instant::now() + MAX_BODY_WAIT;
     loop {
-        let frame = tokio::time::timeout(MAX_BODY_WAIT, body.frame()).await;
+        let frame = timeout_at(deadline, body.frame()).await;
         let Ok(frame) = frame else { return Err(call.head.timeout(MAX_BODY_WAIT)) };
         let data = match frame {
             None => break,
@@ -348,6 +349,31 @@ fn success(service: &str, mut json: String) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    /// The clock is tokio's own here and leaps from timer to timer.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_runs_out_of_time() {
+        let frames = Box::pin(stream::unfold(0_u32, async |sent| {
+            tokio::time::sleep(MAX_BODY_WAIT / 4).await;
+            let frame = Frame::data(Bytes::from_static(b" "));
+            (sent < 8).then_some((Ok::<_, std::io::Error>(frame), sent + 1))
+        }));
+        let mut headers = HeaderMap::new();
+        for (name, value) in [(SERVICE, "s"), (PROCEDURE, "p"), (CALLER, "c")] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let call = Call {
+            head: Head::read(&headers).unwrap(),
+            method: descriptors::method_by_procedure("JobManager.Get").unwrap(),
+            begun: Instant::now(),
+            patience: MAX_PATIENCE,
+        };
+        let read = read_body(&headers, StreamBody::new(frames), 1024, &call).await;
+        assert_eq!(read.unwrap_err(), call.head.timeout(MAX_BODY_WAIT));
+    }
 
     #[test]
     fn lists_of_names() {
