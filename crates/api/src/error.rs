@@ -12,7 +12,7 @@ pub struct ApiError {
     /// What is wrong, for people: it names the field, the value and what is allowed.
     pub message: String,
     /// Whether it is certain that nothing of the request was done, so that a client may make the
-    /// same request of another master. Only said of `unavailable`.
+    /// same request of another master. Only said of `unavailable` and of too many calls in hand.
     pub not_executed: bool,
 }
 

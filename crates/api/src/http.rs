@@ -52,7 +52,8 @@ impl Site {
     async fn grpc(&self, mut request: Request<Incoming>) -> Response<Body> {
         let Ok(_permit) = self.endpoint.in_hand.try_acquire() else {
             let message = "this master has too many calls in hand; try again, or another";
-            return grpc::refusal(ApiError::new(Code::ResourceExhausted, message));
+            let error = ApiError::new(Code::ResourceExhausted, message);
+            return grpc::refusal(ApiError { not_executed: true, ..error });
         };
         let arrival = Arrival::new(request.headers());
         let deadline = arrival.caller.deadline + GRACE;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use peloton_api::Options;
+use peloton_proto::peloton::job::QueryRequest;
+use peloton_proto::peloton::job::job_manager_client::JobManagerClient;
 use peloton_store::MemoryStore;
 use proptest::prelude::*;
 
@@ -198,6 +200,11 @@ async fn too_many_calls_at_once_are_refused() {
     let text = "BadRequest: error for procedure \"JobManager.Query\" of service \"peloton-master\": \
                 this master has too many calls in hand; try again, or another";
     assert_error(&reply, 429, "resource-exhausted", text);
+    // gRPC says, too, that nothing was done: the client may ask another master.
+    let mut client = JobManagerClient::new(master.channel().await);
+    let status = client.query(QueryRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    assert_eq!(status.metadata().get("peloton-not-executed").unwrap(), "1");
     first.write_all(b"{}").await.unwrap();
     assert_eq!(read_reply(&mut first).await.status, 200);
 }
