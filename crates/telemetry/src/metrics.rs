@@ -211,6 +211,8 @@ impl Scope {
     /// Registers any metric and returns it, so that it can become a field.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
         let name = format!("{}_{name}", self.prefix);
+        // The registry ends the text with a full stop of its own.
+        let help = help.strip_suffix('.').unwrap_or(help);
         let mut inner = self.metrics.lock();
         let refusal = if !is_metric_name(&name) {
             Some("allowed: letters, digits and _, not starting with a digit")

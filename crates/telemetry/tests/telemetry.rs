@@ -103,6 +103,22 @@ fn metrics_that_would_spoil_the_page_are_refused() {
     );
 }
 
+/// The registry adds one, whether or not there is one; a collector adds none.
+#[test]
+fn help_texts_end_in_one_full_stop() {
+    let metrics = metrics();
+    metrics.register_collector(Health::new().collector());
+    let scope = metrics.scope("store");
+    scope.counter("commits", "Commits").inc();
+    scope.gauge("queue_depth", "What waits.").set(1);
+    let page = metrics.render().unwrap();
+    let helps: Vec<_> = page.lines().filter(|line| line.starts_with("# HELP ")).collect();
+    assert!(helps.len() > 2, "{page}");
+    for help in helps {
+        assert!(help.ends_with('.') && !help.ends_with(".."), "{help}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_process_is_measured() {
