@@ -90,7 +90,12 @@ async fn errors_have_the_same_code_and_text_in_both() {
 async fn the_cluster_tells_of_itself() {
     let store = Arc::new(MemoryStore::new());
     let master = Master::over(store.clone()).await;
-    let cluster = peloton_model::ClusterRecord { name: "prod".into(), shards: 8, created_at: 5 };
+    let cluster = peloton_model::ClusterRecord {
+        name: "prod".into(),
+        id: "c1".into(),
+        shards: 8,
+        created_at: 5,
+    };
     put(&*store, keys::meta_cluster(), &cluster).await;
     let expected = json!({"result": {"name": "prod", "shardCount": 8, "createdAt": 5}});
     assert_eq!(master.call("ClusterManager.Get", json!({})).await, expected);
