@@ -88,7 +88,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {listen}:{port}: {source}")]
+    #[error("cannot listen on {listen}:{port}")]
     Listen {
         /// The address.
         listen: String,

@@ -7,17 +7,33 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use peloton_api::Options;
 use peloton_proto::peloton::job as pb;
 use peloton_proto::peloton::job::job_manager_client::JobManagerClient;
-use peloton_telemetry::HealthStatus;
+use peloton_telemetry::{BuildInfo, Health, HealthStatus, Metrics};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Fault, FaultyStore, Master, PATIENCE, config, headers, parse_reply, read_reply,
+    Fault, FaultyStore, Master, PATIENCE, bind, config, headers, parse_reply, read_reply,
 };
 
 fn create() -> serde_json::Value {
     json!({"id": {"value": "a"}, "config": config(1)})
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let options = Options { listen: "127.0.0.1".to_owned(), port, ..Options::default() };
+    let (metrics, health) = (Metrics::new(&BuildInfo::default()), Health::new());
+    let bound = bind(Arc::new(FaultyStore::new()), options, health, metrics).await;
+    let error = bound.map(|_| ()).unwrap_err();
+    // As programs print it: with all its causes.
+    let cause = std::error::Error::source(&error).unwrap();
+    assert_eq!(
+        format!("{error}: {cause}"),
+        format!("cannot listen on 127.0.0.1:{port}: {}", std::io::Error::from_raw_os_error(98))
+    );
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peloton_api::cluster_view::{ClusterStatus, ClusterView, MasterStatus, StoreStatus};
-use peloton_api::{Api, ApiServer, Options, Store};
+use peloton_api::{Api, ApiServer, Options, ServeError, Store};
 use peloton_model::{encode_record, shard_of};
 use peloton_store::{MemoryStore, Txn};
 use peloton_telemetry::{BuildInfo, Health, HealthReporter, HealthStatus, Metrics};
@@ -60,6 +60,18 @@ impl Reply {
     }
 }
 
+/// A master's API that listens, or not.
+pub async fn bind(
+    store: Arc<dyn Store>,
+    options: Options,
+    health: Health,
+    metrics: Metrics,
+) -> Result<(ApiServer, SocketAddr), ServeError> {
+    let build = BuildInfo { program: "peloton-master".into(), ..Default::default() };
+    let api = Api::new(store, SHARDS, Arc::new(|| NOW_MS), Arc::new(OneMaster), &metrics);
+    ApiServer::bind(options, api, health, metrics, build).await
+}
+
 impl Master {
     pub async fn start() -> Self {
         Self::over(Arc::new(MemoryStore::new())).await
@@ -72,7 +84,6 @@ impl Master {
     pub async fn with(store: Arc<dyn Store>, options: Options) -> Self {
         let build = BuildInfo { program: "peloton-master".into(), ..Default::default() };
         let (metrics, health) = (Metrics::new(&build), Health::new());
-        let api = Api::new(store, SHARDS, Arc::new(|| NOW_MS), Arc::new(OneMaster), &metrics);
         let options = Options {
             listen: "127.0.0.1".into(),
             port: 0,
@@ -81,8 +92,7 @@ impl Master {
         };
         let reporter = health.component("test");
         reporter.set(HealthStatus::Healthy);
-        let (server, address) =
-            ApiServer::bind(options, api, health, metrics, build).await.expect("a free port");
+        let (server, address) = bind(store, options, health, metrics).await.expect("a free port");
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(server.serve(async {
             let _ = stopped.await;
