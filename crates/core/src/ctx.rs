@@ -87,6 +87,8 @@ pub(crate) struct Ctx {
     pub(crate) gone_agents: BTreeSet<AgentId>,
     /// Answers of this step about mass outages.
     mass: BTreeMap<AgentId, bool>,
+    /// When a replacement was last held back because of a mass outage.
+    pub(crate) held_back_at: Option<UnixMs>,
     counter: u64,
     pub(crate) writes: Vec<Write>,
     pub(crate) effects: Vec<Effect>,
@@ -108,6 +110,7 @@ impl Ctx {
             ask_operations: Vec::new(),
             gone_agents: BTreeSet::new(),
             mass: BTreeMap::new(),
+            held_back_at: None,
             counter: 0,
             writes: Vec::new(),
             effects: Vec::new(),

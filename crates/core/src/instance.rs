@@ -14,6 +14,8 @@ use std::sync::Arc;
 /// the executor's answer comes within a second or two, and asking twice does no harm.
 const KILL_REPEAT_MS: u64 = 10_000;
 
+/// How soon a replacement that waits because of a mass outage is looked at again, in milliseconds.
+pub(crate) const HELD_BACK_MS: u64 = 60_000;
 /// How soon Mesos is asked again about a run whose agent is away, in milliseconds.
 const ASK_AGAIN_MS: u64 = 10_000;
 
@@ -405,7 +407,12 @@ impl Job {
             ctx.ask_tasks.insert(task, Some(agent));
             self.arm_instance(i, now + ASK_AGAIN_MS, ctx);
         } else if ctx.is_mass_event(&agent) {
-            self.arm_instance(i, now + ASK_AGAIN_MS * 6, ctx);
+            let why = "its agent is unreachable, as many are at once: its replacement waits";
+            if instance.record.message.as_deref() != Some(why) {
+                self.update(i, ctx, |instance| instance.record.message = Some(why.into()));
+            }
+            ctx.held_back_at = Some(now);
+            self.arm_instance(i, now + HELD_BACK_MS, ctx);
         } else {
             self.give_up_on(i, "its agent stayed unreachable; a replacement is started", ctx);
         }

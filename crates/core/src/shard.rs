@@ -2,6 +2,7 @@
 
 use crate::ctx::{Ctx, Timer};
 use crate::input::{Input, MesosEvent};
+use crate::instance::HELD_BACK_MS;
 use crate::job::{Desired, Job};
 use crate::output::{Output, Write};
 use crate::reconcile::Reconcile;
@@ -73,6 +74,8 @@ pub struct Totals {
     pub slots: u64,
     /// Slots to be released.
     pub releasing: u64,
+    /// Whether replacements wait, because so many agents became unreachable at once.
+    pub mass_outage: bool,
 }
 
 /// One shard as a state machine; see the crate's documentation.
@@ -118,6 +121,9 @@ impl Shard {
             totals.slots += job.slots.len() as u64;
         }
         totals.releasing = self.ctx.demand.releasing as u64;
+        // Twice the time after which it is looked at again: then nothing is held back any more.
+        let lately = |at| self.ctx.now.saturating_sub(at) <= 2 * HELD_BACK_MS;
+        totals.mass_outage = self.ctx.held_back_at.is_some_and(lately);
         totals
     }
 

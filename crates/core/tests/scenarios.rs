@@ -243,6 +243,15 @@ fn a_mass_outage_is_still_one_after_a_take_over() {
     }
     scene.pass(60_000);
     assert_eq!(scene.states(5), [TaskState::Running; 5]);
+    // The operator is told, until the agents are back.
+    assert!(scene.shard.totals().mass_outage);
+    assert!(scene.instance(0).message.unwrap().contains("its replacement waits"));
+    for i in 0..5 {
+        let agent = scene.instance(i).agent.unwrap();
+        scene.status(&format!("j-{i}-1"), TaskStatus::Running, agent.as_str());
+    }
+    scene.pass(200_000);
+    assert!(!scene.shard.totals().mass_outage);
 }
 
 #[test]

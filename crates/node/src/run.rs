@@ -34,6 +34,9 @@ const SLOTS_A_LINE: usize = 5;
 /// What is wrong where two clusters share a role.
 const FOREIGN: &str = "another cluster has reservations in this role; give each cluster a role of its own \
                        (mesos.framework.role)";
+/// What an operator is told while replacements are held back.
+const MASS_OUTAGE: &str = "many agents became unreachable at once, which is rather the network than they; \
+                           their instances are not replaced until some are back";
 /// How soon a full queue of the client is tried again.
 const OUTBOX_AGAIN: Duration = Duration::from_millis(5);
 
@@ -370,9 +373,9 @@ impl<'a> Run<'a> {
             status.commits = self.commits;
             status.steps = self.steps;
             status.store_problem.clone_from(&self.store_problem);
-            if let Some(cluster) = self.foreign.first() {
-                status.notice = Some(format!("{FOREIGN}: {cluster}"));
-            }
+            let foreign = self.foreign.first().map(|cluster| format!("{FOREIGN}: {cluster}"));
+            let outage = status.totals.mass_outage.then(|| MASS_OUTAGE.to_owned());
+            status.notice = outage.or(foreign);
         });
     }
 
