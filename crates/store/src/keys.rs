@@ -56,13 +56,6 @@ pub enum ParsedKey {
         /// The configuration version, from 1.
         version: u64,
     },
-    /// A deleted job whose remains are not yet gone.
-    DesiredTomb {
-        /// The shard.
-        shard: u16,
-        /// The job.
-        job: String,
-    },
     /// The chain of the shard's commits.
     ActualFence {
         /// The shard.
@@ -149,11 +142,6 @@ pub fn desired_config(shard: u16, job: &str, version: u64) -> Key {
     key(format!("d/{shard:04}/config/{job}/{version:010}"))
 }
 
-/// The key of the tombstone of a deleted job.
-pub fn desired_tomb(shard: u16, job: &str) -> Key {
-    key(format!("d/{shard:04}/tomb/{job}"))
-}
-
 /// The key of a shard's framework.
 pub fn actual_framework(shard: u16) -> Key {
     key(format!("a/{shard:04}/framework"))
@@ -225,11 +213,6 @@ pub fn desired_configs(shard: u16, job: &str) -> KeyRange {
     KeyRange::prefix(format!("d/{shard:04}/config/{job}/"))
 }
 
-/// All tombstones of a shard.
-pub fn desired_tombs(shard: u16) -> KeyRange {
-    KeyRange::prefix(format!("d/{shard:04}/tomb/"))
-}
-
 /// All jobs of a shard as they are.
 pub fn actual_jobs(shard: u16) -> KeyRange {
     KeyRange::prefix(format!("a/{shard:04}/job/"))
@@ -291,7 +274,6 @@ fn parse_desired(shard: u16, words: &[&str]) -> Option<ParsedKey> {
             let version = number(version)?;
             Some(ParsedKey::DesiredConfig { shard, job: word(job)?, version })
         }
-        ["tomb", job] => Some(ParsedKey::DesiredTomb { shard, job: word(job)? }),
         _ => None,
     }
 }

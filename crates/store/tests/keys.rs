@@ -21,7 +21,6 @@ fn keys_look_as_documented() {
         (keys::owner(7), "own/0007"),
         (keys::desired_job(7, "j"), "d/0007/job/j"),
         (keys::desired_config(7, "j", 3), "d/0007/config/j/0000000003"),
-        (keys::desired_tomb(7, "j"), "d/0007/tomb/j"),
         (keys::actual_framework(7), "a/0007/framework"),
         (keys::actual_job(7, "j"), "a/0007/job/j"),
         (keys::actual_instance(7, "j", 42), "a/0007/inst/j/0000000042"),
@@ -95,10 +94,6 @@ proptest! {
         prop_assert_eq!(
             parsed(keys::desired_config(shard, &job, number)),
             ParsedKey::DesiredConfig { shard, job: job.clone(), version: number }
-        );
-        prop_assert_eq!(
-            parsed(keys::desired_tomb(shard, &job)),
-            ParsedKey::DesiredTomb { shard, job: job.clone() }
         );
         prop_assert_eq!(
             parsed(keys::actual_framework(shard)),
