@@ -36,12 +36,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The role of a shard's framework, below the cluster's role.
+    #[must_use]
+    pub fn role_of(shard: ShardId, role: &str) -> String {
+        format!("{role}/{shard}")
+    }
+
     /// Settings with the defaults of the architecture.
     #[must_use]
     pub fn new(shard: ShardId, role: &str) -> Self {
         Self {
             shard,
-            role: format!("{role}/{shard}").into(),
+            role: Self::role_of(shard, role).into(),
             unreachable_replace_ms: 300_000,
             mass_unreachable_percent: 10,
             slot_wait_ms: 300_000,

@@ -7,7 +7,7 @@
 
 use crate::ctx::{Ctx, Timer};
 use crate::input::{OperationState, OperationUpdate, SlotRef};
-use crate::instance::Ended;
+use crate::instance::{Ended, Instance};
 use crate::job::{Job, place};
 use crate::output::Effect;
 use crate::shard::Shard;
@@ -76,6 +76,12 @@ fn parse_operation(id: &str) -> Option<(bool, SlotRef)> {
     Some((makes, SlotRef { job, instance, slot }))
 }
 
+fn in_use(instances: &[Instance], i: InstanceId, slot: SlotId) -> bool {
+    instances
+        .get(i as usize)
+        .is_some_and(|x| x.record.state.is_live() && x.record.slot == Some(slot))
+}
+
 impl Job {
     pub(crate) fn slot_ref(&self, i: InstanceId, slot: SlotId) -> SlotRef {
         SlotRef { job: self.id.clone(), instance: i, slot }
@@ -96,9 +102,7 @@ impl Job {
 
     /// Whether a task runs in the slot, or may.
     pub(crate) fn in_use(&self, i: InstanceId, slot: SlotId) -> bool {
-        self.instances.get(i as usize).is_some_and(|instance| {
-            instance.record.state.is_live() && instance.record.slot == Some(slot)
-        })
+        in_use(&self.instances, i, slot)
     }
 
     /// Mesos has the reservation: a task runs in it, or it was offered.
@@ -286,9 +290,7 @@ impl Job {
         let mut gone = Vec::new();
         let instances = &self.instances;
         for ((i, slot), held) in &mut self.slots {
-            let used = instances
-                .get(*i as usize)
-                .is_some_and(|x| x.record.state.is_live() && x.record.slot == Some(*slot));
+            let used = in_use(instances, *i, *slot);
             let offered = ctx.agents.get(&held.record.agent).is_some_and(|a| a.offered_at >= since);
             if used || !offered || held.seen_at >= since || held.record.state != SlotState::Held {
                 held.missed = 0;

@@ -110,11 +110,9 @@ impl Job {
         let slot = record.slot;
         // A late TASK_STARTING must not turn a running task back.
         let state = state.max(record.state);
-        let checked = record.health != Health::Disabled;
         let health = match update.healthy {
             Some(true) => Health::Healthy,
             Some(false) => Health::Unhealthy,
-            None if checked && state == TaskState::Running => record.health,
             None => record.health,
         };
         let first = state == TaskState::Running && record.started_at == 0;

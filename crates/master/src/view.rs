@@ -4,6 +4,7 @@ use peloton_api::cluster_view::{
     ClusterStatus, ClusterView, Connection, MasterStatus, MesosStatus, ShardStatus, StoreStatus,
 };
 use peloton_config::MasterConfig;
+use peloton_core::Settings;
 use peloton_mesos::ClientState;
 use peloton_node as node;
 use peloton_store::{Health, Store};
@@ -68,7 +69,7 @@ impl View {
             owner: if owned { self.shared.master.id.clone() } else { String::new() },
             owned_since: status.since,
             framework_id: connection.and_then(|c| c.framework_id.clone()).unwrap_or_default(),
-            role: format!("{}/{}", self.shared.role, status.shard),
+            role: Settings::role_of(status.shard, &self.shared.role),
             connection: match connection.map(|c| &c.state) {
                 None => Connection::Unknown,
                 Some(ClientState::Connecting { .. }) => Connection::Connecting,

@@ -80,9 +80,9 @@ impl<'a> Run<'a> {
         from: Revision,
     ) -> Result<Self, RunError> {
         let (client, events) = connect(runner, core.framework())?;
-        let role = Settings::new(runner.shard, &runner.options.mesos.framework.role).role;
+        let role = Settings::role_of(runner.shard, &runner.options.mesos.framework.role);
         let identity = Identity {
-            role: role.to_string(),
+            role,
             cluster: runner.options.cluster.clone(),
             principal: runner.options.mesos.framework.principal.clone(),
         };
@@ -414,7 +414,7 @@ fn connect(
     framework: Option<&FrameworkId>,
 ) -> Result<(mesos::Handle, mpsc::Receiver<mesos::MesosEvent>), RunError> {
     let mut options = runner.options.mesos.clone();
-    options.framework.role = Settings::new(runner.shard, &options.framework.role).role.to_string();
+    options.framework.role = Settings::role_of(runner.shard, &options.framework.role);
     options.framework.name = format!("{}-{}", options.framework.name, runner.shard);
     Ok(mesos::MesosClient::spawn(options, framework.map(ToString::to_string))?)
 }

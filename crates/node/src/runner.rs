@@ -119,7 +119,7 @@ impl Runner {
         let (snapshot, from) = load(&*self.store, self.shard).await?;
         let mut settings = self.options.settings.clone();
         settings.shard = self.shard;
-        settings.role = Settings::new(self.shard, &self.options.mesos.framework.role).role;
+        settings.role = Settings::role_of(self.shard, &self.options.mesos.framework.role).into();
         let (core, output) = Shard::recover(settings, unix_ms(), snapshot);
         let run = Run::new(self, core, claim, from)?;
         self.phase(ShardPhase::Running);
