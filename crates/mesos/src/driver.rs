@@ -3,15 +3,15 @@
 use crate::CALL_QUEUE_CAPACITY;
 use crate::event::{MesosEvent, Subscribed};
 use crate::handle::{CallQueue, Control, Shared};
-use crate::http::{Requests, Task};
+use crate::http::Task;
 use crate::options::Options;
 use crate::sender::{REPORTS_CAPACITY, Report, Sender, Sending, Surroundings};
 use crate::status::{ClientState, Connection};
-use crate::stream::{Attempt, PIECES_CAPACITY, Piece};
+use crate::stream::{Attempt, PIECES_CAPACITY};
+use crate::transport::{Piece, Transport};
 use peloton_mesos_wire::MasterAddress;
 use peloton_mesos_wire::calls;
 use peloton_mesos_wire::session::{Failure, Input, Output, Reason, Session, State, Subscription};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) struct Driver {
     events: mpsc::Sender<MesosEvent>,
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
-    requests: Arc<Requests>,
+    transport: Arc<dyn Transport>,
     surroundings: Surroundings,
     /// Given to every attempt; what comes out carries the attempt's epoch.
     pieces_sender: mpsc::Sender<(u64, Piece)>,
@@ -59,6 +59,7 @@ enum Flow {
 
 impl Driver {
     pub(crate) fn new(
+        transport: Arc<dyn Transport>,
         options: Options,
         masters: Vec<MasterAddress>,
         framework_id: Option<String>,
@@ -68,10 +69,8 @@ impl Driver {
         let started = Instant::now();
         let (reports_sender, reports) = mpsc::channel(REPORTS_CAPACITY);
         let (pieces_sender, pieces) = mpsc::channel(PIECES_CAPACITY);
-        let requests = Arc::new(Requests::new(&options));
         let surroundings = Surroundings {
-            requests: requests.clone(),
-            connect_timeout_ms: options.timeouts.connect_timeout_ms,
+            transport: transport.clone(),
             call_timeout_ms: options.timeouts.call_timeout_ms,
             shared: control.shared.clone(),
             reports: reports_sender,
@@ -84,7 +83,7 @@ impl Driver {
             events,
             shared: control.shared,
             stop: control.stop,
-            requests,
+            transport,
             surroundings,
             pieces_sender,
             pieces,
@@ -106,7 +105,7 @@ impl Driver {
                     self.step(Input::Response { epoch, head })
                 }
                 Woken::Piece(epoch, Piece::Body(bytes)) => {
-                    self.shared.counters.heard_now();
+                    self.shared.counters.heard_at(self.transport.unix_ms());
                     self.step(Input::Body { epoch, bytes: &bytes })
                 }
                 Woken::Piece(epoch, Piece::Closed(error)) => {
@@ -154,9 +153,7 @@ impl Driver {
 
     fn step(&mut self, input: Input<'_>) -> Vec<Output> {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // The standard library seeds its hashers from the system: good enough for jitter.
-        let random = RandomState::new().build_hasher().finish();
-        let outputs = self.session.step(now_ms, random, input);
+        let outputs = self.session.step(now_ms, self.transport.random(), input);
         self.shared.counters.events_skipped.store(self.session.skipped_events(), Relaxed);
         outputs
     }
@@ -201,8 +198,7 @@ impl Driver {
             epoch,
             master,
             call: calls::subscribe(info, roles),
-            requests: self.requests.clone(),
-            connect_timeout_ms: self.options.timeouts.connect_timeout_ms,
+            transport: self.transport.clone(),
         };
         self.stream = Some(attempt.start(self.pieces_sender.clone()));
         self.publish_state();

@@ -1,21 +1,25 @@
-//! HTTP/1.1 connections to a master, and the requests made on them.
+//! HTTP/1.1 over TCP: the transport of a client that talks to a real master.
 
 use crate::options::Options;
+use crate::transport::{Answer, BoxFuture, Calls, Pieces, Transport, TransportError};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Buf, Bytes};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{Method, Request};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use peloton_mesos_wire::MasterAddress;
 use peloton_mesos_wire::calls::{PROTOBUF, STREAM_ID_HEADER};
+use peloton_mesos_wire::session::ResponseHead;
 use peloton_proto::mesos::v1::scheduler::Call;
 use prost::Message;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -33,12 +37,16 @@ pub(crate) enum HttpError {
     Connect(#[from] std::io::Error),
     #[error("no connection within {0} ms")]
     ConnectTimeout(u64),
-    #[error("no answer within {0} ms")]
-    AnswerTimeout(u64),
     #[error("{}", chain(.0))]
     Http(#[from] hyper::Error),
     #[error("{0}")]
     Request(#[from] http::Error),
+}
+
+impl From<HttpError> for TransportError {
+    fn from(error: HttpError) -> Self {
+        Self::new(error)
+    }
 }
 
 /// An error with its causes: hyper says what failed, its source why.
@@ -66,6 +74,141 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// The transport.
+#[derive(Debug)]
+pub(crate) struct Http {
+    requests: Arc<Requests>,
+    connect_timeout_ms: u64,
+}
+
+impl Http {
+    pub(crate) fn new(options: &Options) -> Self {
+        let connect_timeout_ms = options.timeouts.connect_timeout_ms;
+        Self { requests: Arc::new(Requests::new(options)), connect_timeout_ms }
+    }
+}
+
+impl Transport for Http {
+    fn subscribe(
+        &self,
+        master: MasterAddress,
+        call: Call,
+        pieces: Pieces,
+    ) -> BoxFuture<Result<(), TransportError>> {
+        let (requests, limit_ms) = (self.requests.clone(), self.connect_timeout_ms);
+        Box::pin(async move { Ok(subscribe(&requests, &master, &call, &pieces, limit_ms).await?) })
+    }
+
+    fn calls(&self, master: MasterAddress, stream_id: String) -> Box<dyn Calls> {
+        let (requests, connect_timeout_ms) = (self.requests.clone(), self.connect_timeout_ms);
+        let connection = Connection { master, connect_timeout_ms, link: Mutex::new(None) };
+        Box::new(HttpCalls { requests, stream_id, connection: Arc::new(connection) })
+    }
+}
+
+/// A subscription from its request to its end.
+async fn subscribe(
+    requests: &Requests,
+    master: &MasterAddress,
+    call: &Call,
+    pieces: &Pieces,
+    connect_timeout_ms: u64,
+) -> Result<(), HttpError> {
+    let mut link = Link::connect(master, connect_timeout_ms).await?;
+    let request = requests.request(master, None, call)?;
+    let response = link.requests.send_request(request).await?;
+    let (parts, mut body) = response.into_parts();
+    let mut head = head_of(parts.status.as_u16(), &parts.headers);
+    if head.status != 200 {
+        head.error_body = error_text(body).await;
+        pieces.head(head).await;
+        return Ok(());
+    }
+    pieces.head(head).await;
+    while let Some(bytes) = next_bytes(&mut body).await? {
+        if !pieces.body(bytes).await {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn head_of(status: u16, headers: &HeaderMap) -> ResponseHead {
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
+    ResponseHead {
+        status,
+        content_type: text(CONTENT_TYPE.as_str()),
+        stream_id: text(STREAM_ID_HEADER),
+        location: text(LOCATION.as_str()),
+        error_body: String::new(),
+    }
+}
+
+/// The next bytes of a body; trailers are passed over.
+async fn next_bytes(body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(bytes) = frame?.into_data() {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}
+
+/// The calls of one session, one after another on a connection that is kept.
+#[derive(Debug)]
+struct HttpCalls {
+    requests: Arc<Requests>,
+    stream_id: String,
+    connection: Arc<Connection>,
+}
+
+impl Calls for HttpCalls {
+    fn call(&mut self, call: &Call) -> BoxFuture<Result<Answer, TransportError>> {
+        let connection = self.connection.clone();
+        let request = self.requests.request(&connection.master, Some(&self.stream_id), call);
+        Box::pin(async move {
+            let response = connection.send(request?).await?;
+            let status = response.status().as_u16();
+            Ok(Answer { status, body: error_text(response.into_body()).await })
+        })
+    }
+}
+
+/// The connection of a session's calls, made when it is needed.
+#[derive(Debug)]
+struct Connection {
+    master: MasterAddress,
+    connect_timeout_ms: u64,
+    link: Mutex<Option<Link>>,
+}
+
+impl Connection {
+    /// Sends a request on the kept link, or on a new one where nothing could be sent on it.
+    async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, HttpError> {
+        let mut kept = self.link.lock().await;
+        if let Some(mut link) = kept.take()
+            && link.requests.ready().await.is_ok()
+        {
+            match link.requests.try_send_request(request).await {
+                Ok(response) => {
+                    *kept = Some(link);
+                    return Ok(response);
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+        let link = Link::connect(&self.master, self.connect_timeout_ms).await?;
+        let link = kept.insert(link);
+        Ok(link.requests.send_request(request).await?)
     }
 }
 

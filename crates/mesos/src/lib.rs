@@ -30,15 +30,19 @@ mod options;
 mod sender;
 mod status;
 mod stream;
+mod transport;
 
 pub use event::{CallRejected, MesosEvent, Subscribed};
 pub use handle::{CallError, Handle, NotSent, SubmitError};
 pub use options::{Credential, Options, OptionsError, Timeouts};
+pub use peloton_mesos_wire::MasterAddress;
 pub use peloton_mesos_wire::calls::{self, CallKind, Capability, FrameworkSettings};
-pub use peloton_mesos_wire::session::{Failure, Reason};
+pub use peloton_mesos_wire::session::{Failure, Reason, ResponseHead};
 pub use status::{ClientState, ClientStatus, Connection};
+pub use transport::{Answer, BoxFuture, Calls, Pieces, Transport, TransportError};
 
 use driver::Driver;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// How many events may wait for the owner. The master sends in bursts (all offers of a cycle, all
@@ -67,10 +71,23 @@ impl MesosClient {
         options: Options,
         framework_id: Option<String>,
     ) -> Result<(Handle, mpsc::Receiver<MesosEvent>), OptionsError> {
+        let transport = Arc::new(http::Http::new(&options));
+        Self::spawn_with(transport, options, framework_id)
+    }
+
+    /// As [`MesosClient::spawn`], over another transport than HTTP.
+    ///
+    /// # Errors
+    /// An option is invalid; the error names it.
+    pub fn spawn_with(
+        transport: Arc<dyn Transport>,
+        options: Options,
+        framework_id: Option<String>,
+    ) -> Result<(Handle, mpsc::Receiver<MesosEvent>), OptionsError> {
         let masters = options.validate(framework_id.as_deref())?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE_CAPACITY);
         let (handle, control) = Handle::new();
-        let driver = Driver::new(options, masters, framework_id, events, control);
+        let driver = Driver::new(transport, options, masters, framework_id, events, control);
         tokio::spawn(driver.run());
         Ok((handle, receiver))
     }

@@ -1,24 +1,19 @@
 //! Sends the calls of one session, in the order they were submitted.
 //!
 //! One call is under way at a time: the order is then certain, and an answer belongs to its call.
-//! The connection is kept for the next call. Should the round trip become the limit, this is the
-//! place to pipeline, since Mesos answers the requests of a connection in order: nothing outside
-//! knows how many calls are under way.
+//! Should the round trip become the limit, this is the place to pipeline, since Mesos answers the
+//! requests of a connection in order: nothing outside knows how many calls are under way.
 //!
-//! A connection that the master closed while idle is replaced silently, since nothing was sent
-//! on it. Once a request may have gone out, it is never sent again: whether Mesos acted on it is
-//! unknown, so the session counts as broken, and reconciliation settles what became of it.
+//! Once a call may have gone out, it is never sent again: whether Mesos acted on it is unknown, so
+//! the session counts as broken, and reconciliation settles what became of it.
 //!
 //! When the session ends, nothing further is sent, but the call under way may still get its
 //! answer: the stream's end and the answer to a TEARDOWN come at the same moment.
 
 use crate::event::CallRejected;
 use crate::handle::{CallError, Shared};
-use crate::http::{HttpError, Link, Requests, Task, error_text};
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use peloton_mesos_wire::MasterAddress;
+use crate::http::Task;
+use crate::transport::{Answer, Calls, Transport, TransportError};
 use peloton_mesos_wire::calls::{Verdict, framework_id_of, judge, kind};
 use peloton_mesos_wire::session::Subscription;
 use peloton_proto::mesos::v1::scheduler::Call;
@@ -52,16 +47,12 @@ pub(crate) enum Report {
 pub(crate) struct Sender {
     pub(crate) epoch: u64,
     pub(crate) framework_id: String,
-    pub(crate) stream_id: String,
-    pub(crate) master: MasterAddress,
-    pub(crate) requests: Arc<Requests>,
-    pub(crate) connect_timeout_ms: u64,
+    pub(crate) calls: Box<dyn Calls>,
     pub(crate) call_timeout_ms: u64,
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: mpsc::Receiver<QueuedCall>,
     pub(crate) reports: mpsc::Sender<Report>,
     ended: Arc<AtomicBool>,
-    link: Option<Link>,
 }
 
 impl Drop for Sender {
@@ -89,8 +80,7 @@ impl Sending {
 /// The parts of a client that outlive its sessions.
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
-    pub(crate) requests: Arc<Requests>,
-    pub(crate) connect_timeout_ms: u64,
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) call_timeout_ms: u64,
     pub(crate) shared: Arc<Shared>,
     pub(crate) reports: mpsc::Sender<Report>,
@@ -104,19 +94,16 @@ impl Sender {
         queue: mpsc::Receiver<QueuedCall>,
     ) -> Sending {
         let ended = Arc::new(AtomicBool::new(false));
+        let (master, stream_id) = (subscription.master.clone(), subscription.stream_id.clone());
         let sender = Self {
             epoch: subscription.epoch,
             framework_id: subscription.framework_id.clone(),
-            stream_id: subscription.stream_id.clone(),
-            master: subscription.master.clone(),
-            requests: surroundings.requests,
-            connect_timeout_ms: surroundings.connect_timeout_ms,
+            calls: surroundings.transport.calls(master, stream_id),
             call_timeout_ms: surroundings.call_timeout_ms,
             shared: surroundings.shared,
             queue,
             reports: surroundings.reports,
             ended: ended.clone(),
-            link: None,
         };
         Sending { ended, _task: Task::spawn(sender.run()) }
     }
@@ -130,7 +117,7 @@ impl Sender {
             let QueuedCall { mut call, reply } = queued;
             call.framework_id = Some(framework_id_of(&self.framework_id));
             let name = kind(&call).as_str_name();
-            let (status, body) = match self.exchange(&call).await {
+            let Answer { status, body } = match self.exchange(&call).await {
                 Ok(answer) => answer,
                 Err(error) => return self.broken(format!("{name} failed: {error}")).await,
             };
@@ -178,39 +165,12 @@ impl Sender {
         let _ = self.reports.send(Report::Broken { epoch: self.epoch, error }).await;
     }
 
-    /// Sends a call and waits for the status and text of its answer.
-    async fn exchange(&mut self, call: &Call) -> Result<(u16, String), HttpError> {
-        let request = self.requests.request(&self.master, Some(&self.stream_id), call)?;
-        let limit = Duration::from_millis(self.call_timeout_ms);
-        let response = timeout(limit, self.send(request))
-            .await
-            .map_err(|_| HttpError::AnswerTimeout(self.call_timeout_ms))??;
-        let status = response.status().as_u16();
-        let body = error_text(response.into_body()).await;
-        Ok((status, body))
-    }
-
-    /// Sends a request on the kept connection, or on a new one where nothing could be sent on it.
-    async fn send(
-        &mut self,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, HttpError> {
-        if let Some(mut link) = self.link.take()
-            && link.requests.ready().await.is_ok()
-        {
-            match link.requests.try_send_request(request).await {
-                Ok(response) => {
-                    self.link = Some(link);
-                    return Ok(response);
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(error.into_error().into()),
-                },
-            }
+    /// Sends a call and waits for its answer.
+    async fn exchange(&mut self, call: &Call) -> Result<Answer, TransportError> {
+        let limit_ms = self.call_timeout_ms;
+        match timeout(Duration::from_millis(limit_ms), self.calls.call(call)).await {
+            Ok(result) => result,
+            Err(_) => Err(TransportError::new(format_args!("no answer within {limit_ms} ms"))),
         }
-        let link = Link::connect(&self.master, self.connect_timeout_ms).await?;
-        let link = self.link.insert(link);
-        Ok(link.requests.send_request(request).await?)
     }
 }

@@ -6,7 +6,6 @@
 use peloton_mesos_wire::calls::CallKind;
 use peloton_mesos_wire::session::Failure;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// Where a client stands.
@@ -91,9 +90,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn heard_now(&self) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    pub(crate) fn heard_at(&self, unix_ms: u64) {
         self.last_heard_at_unix_ms.store(unix_ms, Relaxed);
     }
 
