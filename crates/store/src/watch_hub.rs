@@ -1,6 +1,6 @@
 //! Many readers of one [`EventLog`]: the watch streams of back ends that live in this process.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,8 @@ pub struct WatchHub {
 #[derive(Debug)]
 struct Shared {
     log: EventLog,
-    wakers: HashMap<u64, Waker>,
+    /// By stream, so that they are woken in the same order each time.
+    wakers: BTreeMap<u64, Waker>,
     next_stream: u64,
     closed: bool,
 }
@@ -30,7 +31,7 @@ struct Shared {
 impl WatchHub {
     /// A hub that reads from `log`.
     pub fn new(log: EventLog) -> Self {
-        let shared = Shared { log, wakers: HashMap::new(), next_stream: 0, closed: false };
+        let shared = Shared { log, wakers: BTreeMap::new(), next_stream: 0, closed: false };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 

@@ -4,7 +4,7 @@
 use peloton_model::{Code, FieldError, Goal, JobId, limits};
 use peloton_store::{Txn, keys};
 
-use super::records::{Commit, contended, encoded, pause};
+use super::records::{Commit, contended, encoded};
 use super::{Caller, InstanceRange, Records};
 use crate::ApiError;
 
@@ -90,7 +90,7 @@ pub(super) async fn change(
             Txn::new().when_unchanged(key.clone(), stored.modified).put(key.clone(), value.clone());
         match records.commit(txn, &key, Some(&value), caller).await? {
             Commit::Done => return Ok(GoalOutcome::Done),
-            Commit::Conflict if pause(attempt, caller).await => {}
+            Commit::Conflict if records.pause(attempt, caller).await => {}
             Commit::Conflict => break,
         }
     }

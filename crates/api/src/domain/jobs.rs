@@ -8,7 +8,7 @@ use peloton_model::{
 };
 use peloton_store::{Txn, keys};
 
-use super::records::{Commit, Stored, contended, encoded, pause};
+use super::records::{Commit, Stored, contended, encoded};
 use super::{Caller, GoalChange, GoalOutcome, JobPage, JobStatus, PageRequest, Records};
 use super::{StoredConfig, Versions, goals, query, status};
 use crate::ApiError;
@@ -157,7 +157,7 @@ impl Jobs {
             }
             match self.put_version(job, &stored, config.clone(), caller).await? {
                 Commit::Done => return Ok(Updated::Updated(actual + 1)),
-                Commit::Conflict if pause(attempt, caller).await => {}
+                Commit::Conflict if self.records.pause(attempt, caller).await => {}
                 Commit::Conflict => break,
             }
         }
@@ -221,7 +221,7 @@ impl Jobs {
                 .delete_range(keys::desired_configs(shard, job.as_str()));
             match self.records.commit(txn, &key, None, caller).await? {
                 Commit::Done => return Ok(Deleted::Deleted),
-                Commit::Conflict if pause(attempt, caller).await => {}
+                Commit::Conflict if self.records.pause(attempt, caller).await => {}
                 Commit::Conflict => break,
             }
         }

@@ -12,6 +12,7 @@ mod tasks;
 mod time;
 mod watch;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,16 @@ pub use watch::{News, StatusWatch};
 
 /// The time of day. Durations are never taken from it.
 pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
+
+/// Random numbers, for the spread of waits.
+pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The system's random numbers.
+#[must_use]
+pub fn system_random() -> Random {
+    // The standard library seeds its hashers from the system: good enough for a spread.
+    Arc::new(|| RandomState::new().build_hasher().finish())
+}
 
 /// The system's time of day.
 #[must_use]

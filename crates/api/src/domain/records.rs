@@ -1,6 +1,5 @@
 //! Typed access to the store's records, and commits whose outcome is known.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Caller, Clock, ConfigCache, StoredConfig};
+use super::{Caller, Clock, ConfigCache, Random, StoredConfig, system_random};
 use crate::ApiError;
 
 /// How often a commit whose outcome is unknown is repeated; each waits longer.
@@ -49,6 +48,7 @@ pub struct Records {
     store: Arc<dyn Store>,
     shards: u16,
     clock: Clock,
+    random: Random,
     configs: ConfigCache,
 }
 
@@ -62,7 +62,14 @@ impl Records {
     /// Over a store of a cluster with so many shards (`meta/cluster`).
     #[must_use]
     pub fn new(store: Arc<dyn Store>, shards: u16, clock: Clock) -> Self {
-        Self { store, shards: shards.max(1), clock, configs: ConfigCache::default() }
+        let random = system_random();
+        Self { store, shards: shards.max(1), clock, random, configs: ConfigCache::default() }
+    }
+
+    /// The same with random numbers from elsewhere.
+    #[must_use]
+    pub fn with_random(self, random: Random) -> Self {
+        Self { random, ..self }
     }
 
     /// The store.
@@ -173,23 +180,22 @@ impl Records {
                 Err(error) if error.is_retryable() && lost.is_some() => {}
                 Err(error) => return Err(error.into()),
             }
-            if attempt >= UNKNOWN_ATTEMPTS || !pause(attempt, caller).await {
+            if attempt >= UNKNOWN_ATTEMPTS || !self.pause(attempt, caller).await {
                 break;
             }
         }
         let reason = lost.map_or_else(String::new, |error| error.to_string());
         Err(StoreError::Unknown { reason }.into())
     }
-}
 
-/// Waits before the try after the `attempt`-th, at random within a growing bound, so that masters
-/// that met once do not meet again. Whether the caller still waits.
-pub(super) async fn pause(attempt: u32, caller: &Caller) -> bool {
-    let bound_ms = (1_u64 << attempt.min(16)).min(MAX_WAIT_MS);
-    let random = RandomState::new().hash_one(attempt);
-    let until = Instant::now() + Duration::from_millis(random % bound_ms + 1);
-    tokio::time::sleep_until(until.min(caller.deadline)).await;
-    !caller.is_gone()
+    /// Waits before the try after the `attempt`-th, at random within a growing bound, so that masters
+    /// that met once do not meet again. Whether the caller still waits.
+    pub(super) async fn pause(&self, attempt: u32, caller: &Caller) -> bool {
+        let bound_ms = (1_u64 << attempt.min(16)).min(MAX_WAIT_MS);
+        let until = Instant::now() + Duration::from_millis((self.random)() % bound_ms + 1);
+        tokio::time::sleep_until(until.min(caller.deadline)).await;
+        !caller.is_gone()
+    }
 }
 
 /// What a caller gets who lost against others until its deadline.

@@ -95,6 +95,16 @@ impl MemoryStore {
         self.shared.hub.compact(at);
     }
 
+    /// When the next lease runs out, since the store's start.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.shared.lock().state.next_deadline()
+    }
+
+    /// Looks at the state without a copy. `look` must not use the store.
+    pub fn look<T>(&self, look: impl FnOnce(&MemoryState) -> T) -> T {
+        look(&self.shared.lock().state)
+    }
+
     /// A copy of the state, to look at.
     pub fn state(&self) -> MemoryState {
         self.shared.lock().state.clone()
