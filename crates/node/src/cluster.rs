@@ -1,8 +1,8 @@
 //! The cluster's record: made by the first master, checked by every other.
 
+use crate::environment::Environment;
 use peloton_model::{ClusterRecord, decode_record, encode_record};
 use peloton_store::{Store, StoreError, Txn, TxnResult, keys};
-use std::hash::{BuildHasher as _, RandomState};
 
 /// Why a master cannot join the cluster of a store.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +48,23 @@ pub async fn open_cluster(
     name: &str,
     shards: u16,
 ) -> Result<ClusterRecord, ClusterError> {
-    let record =
-        ClusterRecord { name: name.to_owned(), id: new_id(), shards, created_at: crate::unix_ms() };
+    open_cluster_in(&Environment::default(), store, name, shards).await
+}
+
+/// As [`open_cluster`], with the time and the randomness of an environment.
+///
+/// # Errors
+/// As [`open_cluster`].
+pub async fn open_cluster_in(
+    environment: &Environment,
+    store: &dyn Store,
+    name: &str,
+    shards: u16,
+) -> Result<ClusterRecord, ClusterError> {
+    // No other cluster has the same 64 random bits.
+    let id = format!("{:016x}", (environment.random)());
+    let created_at = environment.unix_ms();
+    let record = ClusterRecord { name: name.to_owned(), id, shards, created_at };
     let txn = Txn::new()
         .when_absent(keys::meta_cluster())
         .put(keys::meta_cluster(), encode_record(&record)?);
@@ -64,9 +79,4 @@ pub async fn open_cluster(
         return Err(ClusterError::OtherShards { name: name.to_owned(), asked, found });
     }
     Ok(found)
-}
-
-/// An id that no other cluster has: 64 random bits of the system, which seed every hash map.
-fn new_id() -> String {
-    format!("{:016x}", RandomState::new().hash_one(crate::unix_ms()))
 }

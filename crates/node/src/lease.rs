@@ -1,5 +1,6 @@
 //! The master's lease: while it lives, so do its claims on shards.
 
+use crate::node::Options;
 use peloton_store::{LeaseId, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,54 +23,69 @@ impl Held {
     }
 }
 
-/// Keeps a lease for as long as the returned receiver's sender task lives: `None` while there is none.
+/// Tells every shard of the lease. Each has a channel of its own: the tasks that wait on one channel wake
+/// up in no particular order.
+struct Shards(Vec<watch::Sender<Option<Held>>>);
+
+impl Shards {
+    fn tell(&self, held: Option<Held>) {
+        for shard in &self.0 {
+            shard.send_replace(held);
+        }
+    }
+
+    fn last(&self) -> Option<Held> {
+        self.0.first().and_then(|shard| *shard.borrow())
+    }
+}
+
+/// Keeps a lease for as long as the task lives; a receiver for each shard says which: `None` while there is
+/// none.
 pub(crate) fn keep(
     store: Arc<dyn Store>,
-    ttl: Duration,
+    options: &Options,
     mut stop: watch::Receiver<bool>,
-) -> (watch::Receiver<Option<Held>>, tokio::task::JoinHandle<()>) {
-    let (held, receiver) = watch::channel(None);
+) -> (Vec<watch::Receiver<Option<Held>>>, tokio::task::JoinHandle<()>) {
+    let ttl = options.lease_ttl;
+    let (senders, receivers) = (0..options.shards).map(|_| watch::channel(None)).unzip();
+    let held = Shards(senders);
     let task = tokio::spawn(async move {
         let keeping = async {
             loop {
                 if let Err(error) = keep_one(&*store, ttl, &held).await {
                     tracing::warn!(%error, "the master's lease could not be kept");
                 }
-                held.send_replace(None);
+                held.tell(None);
                 sleep(ttl / 10).await;
             }
         };
         tokio::select! {
-            () = keeping => {}
+            biased;
             () = async { let _gone = stop.wait_for(|stop| *stop).await.is_err(); } => {}
+            () = keeping => {}
         }
-        let last = *held.borrow();
-        if let Some(last) = last {
+        if let Some(last) = held.last() {
             // Gives the shards up at once; if this fails they are free when the lease runs out.
             if let Err(error) = store.lease_revoke(last.id).await {
                 tracing::warn!(%error, "the master's lease could not be revoked");
             }
         }
-        held.send_replace(None);
+        held.tell(None);
     });
-    (receiver, task)
+    (receivers, task)
 }
 
 /// Gets a lease and renews it until it is lost.
-async fn keep_one(
-    store: &dyn Store,
-    ttl: Duration,
-    held: &watch::Sender<Option<Held>>,
-) -> Result<(), StoreError> {
+async fn keep_one(store: &dyn Store, ttl: Duration, held: &Shards) -> Result<(), StoreError> {
     let asked = Instant::now();
     let lease = store.lease_grant(ttl).await?;
-    held.send_replace(Some(Held { id: lease.id, certain_until: asked + lease.ttl }));
+    held.tell(Some(Held { id: lease.id, certain_until: asked + lease.ttl }));
     loop {
         sleep(lease.ttl / 3).await;
         let asked = Instant::now();
         match store.lease_keep_alive(lease.id).await {
             Ok(ttl) => {
-                held.send_replace(Some(Held { id: lease.id, certain_until: asked + ttl }));
+                held.tell(Some(Held { id: lease.id, certain_until: asked + ttl }));
             }
             Err(error @ StoreError::LeaseNotFound { .. }) => return Err(error),
             // The store may be back in time; the owner stops acting when `certain_until` has passed.

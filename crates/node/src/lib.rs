@@ -11,6 +11,7 @@
 
 mod cluster;
 mod commit;
+mod environment;
 mod lease;
 mod load;
 mod node;
@@ -19,20 +20,7 @@ mod run;
 mod runner;
 mod status;
 
-pub use cluster::{ClusterError, open_cluster};
+pub use cluster::{ClusterError, open_cluster, open_cluster_in};
+pub use environment::{Clock, Environment, Random};
 pub use node::{Node, Options};
 pub use status::{ShardPhase, ShardStatus};
-
-use std::sync::LazyLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-/// The time in Unix milliseconds: the system's clock as it was at the start, moved on by the monotonic
-/// one. A clock that is set while the process runs changes nothing about how long a wait is.
-pub(crate) fn unix_ms() -> u64 {
-    static START: LazyLock<(Instant, u128)> = LazyLock::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        (Instant::now(), since.as_millis())
-    });
-    let (start, unix_ms) = *START;
-    u64::try_from(unix_ms + start.elapsed().as_millis()).unwrap_or(u64::MAX)
-}

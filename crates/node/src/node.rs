@@ -1,5 +1,6 @@
 //! All shards of one master.
 
+use crate::environment::Environment;
 use crate::lease;
 use crate::runner::Runner;
 use crate::status::{ShardPhase, ShardStatus};
@@ -41,7 +42,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Node {
     shards: Vec<watch::Receiver<ShardStatus>>,
-    stop: watch::Sender<bool>,
+    /// One for each shard: the tasks that wait on one channel wake up in no particular order.
+    stop: Vec<watch::Sender<bool>>,
     runners: JoinSet<()>,
     lease_stop: watch::Sender<bool>,
     lease: JoinHandle<()>,
@@ -51,21 +53,30 @@ impl Node {
     /// Starts running shards. To be called inside a tokio runtime.
     #[must_use]
     pub fn start(store: Arc<dyn Store>, options: Options) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        Self::start_in(Environment::default(), store, options)
+    }
+
+    /// As [`Node::start`], in another environment than the real one.
+    #[must_use]
+    pub fn start_in(environment: Environment, store: Arc<dyn Store>, options: Options) -> Self {
         let (lease_stop, lease_stopped) = watch::channel(false);
-        let (held, lease) = lease::keep(store.clone(), options.lease_ttl, lease_stopped);
-        let options = Arc::new(options);
-        let (mut shards, mut runners) = (Vec::new(), JoinSet::new());
-        for number in 0..options.shards {
+        let (held, lease) = lease::keep(store.clone(), &options, lease_stopped);
+        let (options, environment) = (Arc::new(options), Arc::new(environment));
+        let (mut shards, mut runners, mut stop) = (Vec::new(), JoinSet::new(), Vec::new());
+        for (number, held) in (0..options.shards).zip(held) {
             let shard = ShardId(number);
-            let (status, receiver) = watch::channel(ShardStatus::new(shard));
+            let (stop_this, stopped) = watch::channel(false);
+            stop.push(stop_this);
+            let fresh = ShardStatus::new(shard, environment.unix_ms());
+            let (status, receiver) = watch::channel(fresh);
             shards.push(receiver);
             let runner = Runner {
                 shard,
                 store: store.clone(),
                 options: options.clone(),
-                lease: held.clone(),
-                stop: stopped.clone(),
+                environment: environment.clone(),
+                lease: held,
+                stop: stopped,
                 status: Arc::new(status),
             };
             runners.spawn(guard(runner));
@@ -87,7 +98,9 @@ impl Node {
 
     /// Finishes what is in hand, gives the shards up, and ends. Tasks keep running.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
+        for stop in &self.stop {
+            stop.send_replace(true);
+        }
         let all = async { while self.runners.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
             tracing::warn!("some shards did not finish in time; they go on at their next owner");

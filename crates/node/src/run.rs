@@ -7,8 +7,7 @@
 use crate::commit::Pending;
 use crate::lease::Held;
 use crate::outbox::Outbox;
-use crate::runner::{AGAIN, Claim, RunError, Runner, jitter, stopped};
-use crate::unix_ms;
+use crate::runner::{AGAIN, Claim, RunError, Runner, stopped};
 use futures_util::StreamExt;
 use peloton_core::{Effect, Input, MesosEvent, Operation, Output, Settings, Shard};
 use peloton_mesos as mesos;
@@ -27,8 +26,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 const MAX_PENDING_WRITES: usize = 200_000;
 /// Events stepped before the commit and the outbox are looked at again.
 const EVENTS_A_TURN: usize = 256;
-/// How often the status is published while nothing else happens.
-const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// How soon the status is published after something changed in it, and how often while nothing does.
+const STATUS_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// Slots named in one line of the log.
 const SLOTS_A_LINE: usize = 5;
 /// What is wrong where two clusters share a role.
@@ -68,6 +67,11 @@ pub(crate) struct Run<'a> {
     steps: u64,
     commits: u64,
     store_problem: Option<String>,
+    /// Steps and commits when the status was last published, and when that was.
+    published: (u64, u64),
+    published_at: Instant,
+    /// Whose turn it is where both bring news.
+    desired_first: bool,
     /// Other clusters whose reservations were offered to this one.
     foreign: BTreeSet<String>,
 }
@@ -103,6 +107,9 @@ impl<'a> Run<'a> {
             steps: 0,
             commits: 0,
             store_problem: None,
+            published: (0, 0),
+            published_at: Instant::now(),
+            desired_first: false,
             foreign: BTreeSet::new(),
         })
     }
@@ -124,24 +131,32 @@ impl<'a> Run<'a> {
     async fn turn_until_stopped(&mut self) -> Result<(), RunError> {
         let mut stop = self.runner.stop.clone();
         let mut lease = self.runner.lease.clone();
-        let mut publish = tokio::time::interval(STATUS_EVERY);
         loop {
             self.begin_commit()?;
-            let flushed = self.send_ready();
+            let sent = self.send_ready();
             let wake = self.next_wake();
+            let publish = self.next_publish();
             let room = self.pending.len() < MAX_PENDING_WRITES;
+            // What is rare, or comes at most so often, goes first: so it starves nothing, and nothing
+            // starves it. The two that may always be ready take turns.
+            self.desired_first = !self.desired_first;
             tokio::select! {
+                biased;
                 () = stopped(&mut stop) => return Ok(()),
                 changed = lease.changed() => {
                     if changed.is_err() { return Err(RunError::LeaseLost) }
                     self.renewed(*lease.borrow_and_update())?;
                 }
                 done = commit_done(&mut self.in_flight) => self.committed(done)?,
-                event = self.events.recv(), if room => self.mesos_events(event)?,
-                batch = self.desired.next(), if room => self.desired_changed(batch)?,
+                () = sleep_until(publish) => self.publish(),
+                () = sleep(OUTBOX_AGAIN), if sent == Sent::NoRoom => {}
                 () = sleep_until(wake) => self.step(Input::Wake),
-                () = sleep(OUTBOX_AGAIN), if !flushed => {}
-                _ = publish.tick() => self.publish(),
+                news = news(&mut self.events, &mut self.desired, self.desired_first), if room => {
+                    match news {
+                        News::Mesos(event) => self.mesos_events(event)?,
+                        News::Desired(batch) => self.desired_changed(batch)?,
+                    }
+                }
             }
         }
     }
@@ -157,15 +172,20 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn next_publish(&self) -> Instant {
+        let told = (self.steps, self.commits) == self.published;
+        self.published_at + if told { STATUS_EVERY.1 } else { STATUS_EVERY.0 }
+    }
+
     fn next_wake(&self) -> Instant {
-        let now = unix_ms();
+        let now = self.runner.environment.unix_ms();
         // An hour stands for "nothing planned".
         let in_ms = self.wake_at.map_or(3_600_000, |at| at.saturating_sub(now));
         Instant::now() + Duration::from_millis(in_ms)
     }
 
     fn step(&mut self, input: Input) {
-        let output = self.core.step(unix_ms(), input);
+        let output = self.core.step(self.runner.environment.unix_ms(), input);
         self.steps += 1;
         self.take(output);
     }
@@ -225,7 +245,8 @@ impl<'a> Run<'a> {
                 }
                 let doubtful = done.doubtful || error.is_unknown();
                 self.store_problem = Some(error.to_string());
-                let wait = jitter(self.runner.shard, (done.wait * 2).clamp(AGAIN.0, AGAIN.1));
+                let wait = (done.wait * 2).clamp(AGAIN.0, AGAIN.1);
+                let wait = self.runner.environment.jitter(self.runner.shard, wait);
                 self.commit(done.ops, done.mark, doubtful, wait);
             }
             Err(error) => return Err(error.into()),
@@ -242,17 +263,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sends what may leave; whether everything went. Without a lease that is certain to hold,
-    /// nothing leaves: another master may be acting already.
-    fn send_ready(&mut self) -> bool {
+    /// Sends what may leave. Without a lease that is certain to hold, nothing leaves: another master
+    /// may be acting already.
+    fn send_ready(&mut self) -> Sent {
         for (epoch, effect) in self.pending.ready() {
             self.tell(&effect);
             self.outbox.push(&self.identity, epoch, effect);
         }
         if !self.claim.lease.is_certain() {
-            return false;
+            return Sent::NoLease;
         }
-        self.outbox.flush(&self.client)
+        if self.outbox.flush(&self.client) { Sent::All } else { Sent::NoRoom }
     }
 
     /// Says what is given back for good.
@@ -364,7 +385,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.published = (self.steps, self.commits);
+        self.published_at = Instant::now();
         let mesos = self.client.status();
         self.runner.status.send_modify(|status| {
             status.mesos = Some(mesos);
@@ -385,7 +408,7 @@ impl<'a> Run<'a> {
             if self.begin_commit().is_err() {
                 return;
             }
-            while !self.send_ready() && self.claim.lease.is_certain() {
+            while self.send_ready() == Sent::NoRoom {
                 sleep(OUTBOX_AGAIN).await;
             }
             if self.in_flight.is_none() {
@@ -396,6 +419,43 @@ impl<'a> Run<'a> {
             if self.committed(result).is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// What became of the effects that may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// All went.
+    All,
+    /// The client's queue is full.
+    NoRoom,
+    /// The lease is not certain to hold; its renewal says when it is.
+    NoLease,
+}
+
+/// What a shard is told from outside.
+enum News {
+    Mesos(Option<mesos::MesosEvent>),
+    Desired(Option<Result<WatchBatch, StoreError>>),
+}
+
+async fn news(
+    events: &mut mpsc::Receiver<mesos::MesosEvent>,
+    desired: &mut WatchStream,
+    desired_first: bool,
+) -> News {
+    if desired_first {
+        tokio::select! {
+            biased;
+            batch = desired.next() => News::Desired(batch),
+            event = events.recv() => News::Mesos(event),
+        }
+    } else {
+        tokio::select! {
+            biased;
+            event = events.recv() => News::Mesos(event),
+            batch = desired.next() => News::Desired(batch),
         }
     }
 }
@@ -416,7 +476,11 @@ fn connect(
     let mut options = runner.options.mesos.clone();
     options.framework.role = Settings::role_of(runner.shard, &options.framework.role);
     options.framework.name = format!("{}-{}", options.framework.name, runner.shard);
-    Ok(mesos::MesosClient::spawn(options, framework.map(ToString::to_string))?)
+    let framework = framework.map(ToString::to_string);
+    Ok(match &runner.environment.transport {
+        Some(transport) => mesos::MesosClient::spawn_with(transport.clone(), options, framework)?,
+        None => mesos::MesosClient::spawn(options, framework)?,
+    })
 }
 
 fn read<T: serde::de::DeserializeOwned>(kv: &KeyValue) -> Result<T, RunError> {

@@ -1,11 +1,11 @@
 //! One shard in this master: claims it, runs it, and begins again when a run ends.
 
+use crate::environment::Environment;
 use crate::lease::Held;
 use crate::load::{LoadError, load};
 use crate::node::Options;
 use crate::run::Run;
 use crate::status::{ShardPhase, ShardStatus};
-use crate::unix_ms;
 use futures_util::StreamExt;
 use peloton_core::{PersistError, Settings, Shard};
 use peloton_mesos as mesos;
@@ -56,6 +56,7 @@ pub(crate) struct Runner {
     pub(crate) shard: ShardId,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: Arc<Options>,
+    pub(crate) environment: Arc<Environment>,
     pub(crate) lease: watch::Receiver<Option<Held>>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) status: Arc<watch::Sender<ShardStatus>>,
@@ -89,20 +90,22 @@ impl Runner {
             };
             self.phase(ShardPhase::Failing { why });
             wait = if began.elapsed() > AGAIN.1 { AGAIN.0 } else { (wait * 2).min(AGAIN.1) };
-            let spread = jitter(self.shard, wait);
+            let spread = self.environment.jitter(self.shard, wait);
             tokio::select! {
-                () = sleep(spread) => {}
+                biased;
                 () = stopped(&mut self.stop) => {}
+                () = sleep(spread) => {}
             }
         }
         self.phase(ShardPhase::Stopped);
     }
 
     pub(crate) fn phase(&self, phase: ShardPhase) {
+        let now = self.environment.unix_ms();
         self.status.send_modify(|status| {
             if status.phase != phase {
                 status.phase = phase;
-                status.since = unix_ms();
+                status.since = now;
                 status.mesos = None;
             }
         });
@@ -111,8 +114,9 @@ impl Runner {
     async fn run_once(&mut self) -> Result<(), RunError> {
         let mut stop = self.stop.clone();
         let claim = tokio::select! {
-            claim = self.claim() => claim?,
+            biased;
             () = stopped(&mut stop) => return Ok(()),
+            claim = self.claim() => claim?,
         };
         self.phase(ShardPhase::Loading);
         self.ensure_framework(&claim).await?;
@@ -120,7 +124,7 @@ impl Runner {
         let mut settings = self.options.settings.clone();
         settings.shard = self.shard;
         settings.role = Settings::role_of(self.shard, &self.options.mesos.framework.role).into();
-        let (core, output) = Shard::recover(settings, unix_ms(), snapshot);
+        let (core, output) = Shard::recover(settings, self.environment.unix_ms(), snapshot);
         let run = Run::new(self, core, claim, from)?;
         self.phase(ShardPhase::Running);
         tracing::info!(shard = %self.shard, jobs = run.jobs(), "the shard runs");
@@ -140,7 +144,7 @@ impl Runner {
             let record = OwnerRecord {
                 master: self.options.master.clone(),
                 address: self.options.address.clone(),
-                since: unix_ms(),
+                since: self.environment.unix_ms(),
             };
             let value = encode_record(&record).map_err(|e| RunError::Record(e.to_string()))?;
             let txn = Txn::new().when_absent(key.clone()).put_leased(key.clone(), value, lease.id);
@@ -167,7 +171,7 @@ impl Runner {
     /// Begins a chain of commits. What an earlier run, also one of this process, has on its way
     /// cannot land any more once this is durable; so what is read after it stays true.
     async fn begin(&self, owner: Revision, lease: Held) -> Result<Claim, RunError> {
-        let mark = format!("{} begins at {}", self.options.master, unix_ms());
+        let mark = format!("{} begins at {}", self.options.master, self.environment.unix_ms());
         let txn = Txn::new()
             .when_unchanged(keys::owner(self.shard.0), owner)
             .put(keys::actual_fence(self.shard.0), mark);
@@ -184,7 +188,7 @@ impl Runner {
         if self.store.get(key.clone()).await?.kv.is_some() {
             return Ok(());
         }
-        let since = unix_ms();
+        let since = self.environment.unix_ms();
         let name = &self.options.mesos.framework.name;
         // The ownership key's revision is unique in the store, the time tells stores apart.
         let id = format!("{}-{}-{since:x}-{:x}", plain(name), self.shard, claim.owner.0);
@@ -210,16 +214,4 @@ fn plain(name: &str) -> String {
 /// Waits until the node is to stop, or is gone.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await.is_err();
-}
-
-/// Spreads the waits of the shards by up to a quarter, so that they do not begin again all at once.
-pub(crate) fn jitter(shard: ShardId, wait: Duration) -> Duration {
-    let nanos = u64::from(
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default()
-            .subsec_nanos(),
-    );
-    let part = (nanos ^ u64::from(shard.0).wrapping_mul(2_654_435_761)) % 256;
-    wait + wait.mul_f64(part as f64 / 1024.0)
 }

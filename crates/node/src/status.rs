@@ -50,11 +50,11 @@ pub struct ShardStatus {
 }
 
 impl ShardStatus {
-    pub(crate) fn new(shard: ShardId) -> Self {
+    pub(crate) fn new(shard: ShardId, since: u64) -> Self {
         Self {
             shard,
             phase: ShardPhase::Starting,
-            since: crate::unix_ms(),
+            since,
             mesos: None,
             totals: Totals::default(),
             pending_writes: 0,

@@ -1,0 +1,67 @@
+//! What a node takes from the machine it runs on: the time of day, random numbers, the way to Mesos.
+//!
+//! The defaults are the real ones. A simulation gives its own, and then everything that a node does
+//! follows from what comes in: durations are on tokio's clock, which can be virtual, and where
+//! several things are ready at once, the order in which they are taken is fixed.
+
+use peloton_mesos::Transport;
+use peloton_model::{ShardId, UnixMs};
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The time of day in Unix milliseconds. Durations are never taken from it.
+pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
+
+/// Random numbers, for ids and for the spread of waits.
+pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a node takes from the machine it runs on.
+#[derive(Clone)]
+pub struct Environment {
+    /// The time of day.
+    pub clock: Clock,
+    /// Random numbers.
+    pub random: Random,
+    /// The way to Mesos; none is HTTP.
+    pub transport: Option<Arc<dyn Transport>>,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        // The standard library seeds its hashers from the system: good enough for what this is for.
+        let random = || RandomState::new().build_hasher().finish();
+        Self { clock: Arc::new(unix_ms), random: Arc::new(random), transport: None }
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+impl Environment {
+    /// The time of day.
+    pub(crate) fn unix_ms(&self) -> UnixMs {
+        (self.clock)()
+    }
+
+    /// Spreads the waits of the shards by up to a quarter, so that they do not begin again all at once.
+    pub(crate) fn jitter(&self, shard: ShardId, wait: Duration) -> Duration {
+        let part = ((self.random)() ^ u64::from(shard.0).wrapping_mul(2_654_435_761)) % 256;
+        wait + wait.mul_f64(part as f64 / 1024.0)
+    }
+}
+
+/// The time in Unix milliseconds: the system's clock as it was at the start, moved on by the monotonic
+/// one. A clock that is set while the process runs changes nothing about how long a wait is.
+fn unix_ms() -> u64 {
+    static START: LazyLock<(Instant, u128)> = LazyLock::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (Instant::now(), since.as_millis())
+    });
+    let (start, unix_ms) = *START;
+    u64::try_from(unix_ms + start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
