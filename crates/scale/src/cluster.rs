@@ -1,0 +1,154 @@
+//! The processes: a simulated Mesos and a master, on free ports of this machine.
+
+use crate::Args;
+use crate::usage::{self, Usages};
+use anyhow::{Context as _, Result, bail, ensure};
+use peloton_client::{Client, Options};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+/// For a process to answer after its start: tens of thousands of agents have to register.
+const START_WITHIN: Duration = Duration::from_secs(120);
+
+/// For a process to end after SIGTERM.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// The processes under measurement. Dropping it ends them.
+pub(crate) struct Cluster {
+    simulator: Child,
+    master: Child,
+    address: String,
+    dir: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl Cluster {
+    pub(crate) async fn start(args: &Args) -> Result<Self> {
+        let bin = match &args.bin {
+            Some(bin) => bin.clone(),
+            None => std::env::current_exe()?.parent().context("no directory")?.to_owned(),
+        };
+        let (dir, temporary) = match &args.dir {
+            Some(dir) => (dir.clone(), None),
+            None => {
+                let made = tempfile::Builder::new().prefix("peloton-scale-").tempdir()?;
+                (made.path().to_owned(), Some(made))
+            }
+        };
+        std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+        let (mesos_port, port) = (free_port()?, free_port()?);
+        let mut simulator = Command::new(bin.join("mesos-sim"));
+        simulator.args(["--port", &mesos_port.to_string(), "--fake", &args.agents.to_string()]);
+        simulator.arg("--work-dir").arg(dir.join("mesos"));
+        let simulator = spawn(simulator, &dir.join("mesos.log"))?;
+        let mut master = Command::new(bin.join("peloton-master"));
+        master.args(["--port", &port.to_string(), "--mesos", &format!("127.0.0.1:{mesos_port}")]);
+        master.arg("--store").arg(dir.join("store"));
+        master.args(["--set", "logging.level=warn"]);
+        let master = spawn(master, &dir.join("master.log"))?;
+        let address = format!("127.0.0.1:{port}");
+        let mut cluster = Self { simulator, master, address, dir, _temporary: temporary };
+        cluster.wait_until_it_answers().await?;
+        Ok(cluster)
+    }
+
+    async fn wait_until_it_answers(&mut self) -> Result<()> {
+        let client = self.client()?;
+        let deadline = Instant::now() + START_WITHIN;
+        loop {
+            self.check()?;
+            let asked = client.cluster().get_status(Default::default()).await;
+            let problem = match asked {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            ensure!(Instant::now() < deadline, "the master does not answer: {problem}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// A client of its own connections.
+    pub(crate) fn client(&self) -> Result<Client> {
+        let masters = vec![self.address.clone()];
+        Ok(Client::new(Options { masters, ..Default::default() })?)
+    }
+
+    /// Whether all processes still run; an error says which ended, and where its log is.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        for (name, child) in [("mesos", &mut self.simulator), ("master", &mut self.master)] {
+            if let Some(status) = child.try_wait()? {
+                let log = std::fs::read_to_string(self.dir.join(format!("{name}.log")));
+                let log = log.unwrap_or_default();
+                let end: Vec<_> = log.lines().rev().take(10).collect();
+                bail!("{name} ended with {status}; its log, last line first:\n{}", end.join("\n"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn usage(&self) -> Result<Usages> {
+        Ok(Usages {
+            master: usage::of(self.master.id())?,
+            simulator: usage::of(self.simulator.id())?,
+            client: usage::of(std::process::id())?,
+        })
+    }
+
+    /// The bytes of the store's files.
+    pub(crate) fn store_bytes(&self) -> u64 {
+        size(&self.dir.join("store"))
+    }
+
+    /// Ends all in order, as an operator would.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        end(&mut self.master).context("peloton-master")?;
+        end(&mut self.simulator).context("mesos-sim")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in [&mut self.master, &mut self.simulator] {
+            // One that has ended already cannot be killed, which is fine.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn end(child: &mut Child) -> Result<()> {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        kill_process(pid, Signal::TERM)?;
+    }
+    let deadline = Instant::now() + STOP_WITHIN;
+    while child.try_wait()?.is_none() {
+        ensure!(Instant::now() < deadline, "did not end within {STOP_WITHIN:?} of SIGTERM");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn spawn(mut command: Command, log: &Path) -> Result<Child> {
+    let file = File::create(log).with_context(|| format!("{}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let program = command.get_program().to_owned();
+    let hint = "build it first, or use `cargo xtask scale`";
+    command.spawn().with_context(|| format!("cannot start {}: {hint}", program.display()))
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn size(path: &Path) -> u64 {
+    if let Ok(entries) = std::fs::read_dir(path) {
+        return entries.flatten().map(|entry| size(&entry.path())).sum();
+    }
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}

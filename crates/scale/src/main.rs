@@ -1,0 +1,105 @@
+//! The scale benchmark: one master, the simulated Mesos with tens of thousands of agents, and a
+//! client, as three processes that talk through their protocols.
+//!
+//! Jobs are created until the cluster has so many instances; when all run, they are stopped again,
+//! and deleted. Meanwhile a client reads and writes as users would, and its latencies are kept. What
+//! each process costs comes from the system: processor time and memory, before, during and after.
+//! The figures are printed as a table; nothing is asserted but that everything ran and ended.
+
+#![expect(clippy::print_stdout, reason = "a benchmark's figures are its output")]
+
+mod cluster;
+mod jobs;
+mod probe;
+mod report;
+mod usage;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use cluster::Cluster;
+use jobs::Jobs;
+use report::Phase;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Measures a master with many agents and instances.
+#[derive(Debug, Clone, Parser)]
+struct Args {
+    /// Simulated agents.
+    #[arg(long, default_value_t = 50_000)]
+    agents: u32,
+    /// Instances over all jobs.
+    #[arg(long, default_value_t = 1_000_000)]
+    instances: u32,
+    /// Jobs that they are spread over.
+    #[arg(long, default_value_t = 100)]
+    jobs: u32,
+    /// Batch jobs instead of services: they run on unreserved resources.
+    #[arg(long)]
+    batch: bool,
+    /// Where the programs `peloton-master` and `mesos-sim` are; beside this one if absent.
+    #[arg(long)]
+    bin: Option<PathBuf>,
+    /// How long each phase may take, in seconds.
+    #[arg(long, default_value_t = 1_800)]
+    patience_secs: u64,
+    /// Where the store and logs go, to be kept; a temporary directory if absent.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    // The client must not compete with what it measures more than it has to.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(&args))
+}
+
+async fn run(args: &Args) -> Result<()> {
+    println!(
+        "{} agents, {} instances in {} {} jobs",
+        args.agents,
+        args.instances,
+        args.jobs,
+        if args.batch { "batch" } else { "service" }
+    );
+    let patience = Duration::from_secs(args.patience_secs);
+    let mut cluster = Cluster::start(args).await.context("the cluster")?;
+    let jobs = Jobs::new(cluster.client()?, args);
+    let empty = cluster.usage()?;
+
+    let mut phases = Vec::new();
+    let mut phase = Phase::begin("launch", &cluster)?;
+    let probe = probe::start(cluster.client()?);
+    jobs.create().await.context("creating the jobs")?;
+    phase.requested();
+    let target = u64::from(args.instances);
+    phase.follow(&mut cluster, patience, "running", target, || jobs.running()).await?;
+    phases.push(phase.end(&cluster, probe.stop().await)?);
+    let full = cluster.usage()?;
+
+    let mut phase = Phase::begin("idle, all running", &cluster)?;
+    let probe = probe::start(cluster.client()?);
+    phase.requested();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    phases.push(phase.end(&cluster, probe.stop().await)?);
+
+    let mut phase = Phase::begin("stop", &cluster)?;
+    let probe = probe::start(cluster.client()?);
+    jobs.stop().await.context("stopping the jobs")?;
+    phase.requested();
+    phase.follow(&mut cluster, patience, "stopped", target, || jobs.stopped()).await?;
+    phases.push(phase.end(&cluster, probe.stop().await)?);
+
+    let mut phase = Phase::begin("delete", &cluster)?;
+    let probe = probe::start(cluster.client()?);
+    jobs.delete().await.context("deleting the jobs")?;
+    phase.requested();
+    phase
+        .follow(&mut cluster, patience, "deleted", u64::from(args.jobs), || jobs.deleted())
+        .await?;
+    phases.push(phase.end(&cluster, probe.stop().await)?);
+
+    report::print(&phases, &empty, &full, target);
+    cluster.stop()
+}
