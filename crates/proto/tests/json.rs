@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use peloton_proto::json::{
-    JsonError, JsonOptions, from_json, from_json_slice, to_json, to_json_string, to_json_with, view,
+    JsonError, JsonOptions, from_json, from_json_slice, mesos_view, to_json, to_json_string,
+    to_json_with, view,
 };
 use peloton_proto::mesos::v1::{
     CommandInfo, ContainerId, Environment, Label, Labels, MasterInfo, Offer, Resource, TaskId,
-    TimeInfo, Value, environment, value,
+    TimeInfo, Value, environment, resource, value,
 };
 use peloton_proto::peloton::changelog::ChangeLog;
 use peloton_proto::peloton::job::{
@@ -153,6 +154,23 @@ fn mesos_fields_are_lower_camel_and_read_in_both_spellings() {
         assert_eq!(read.message.uris[0].output_file.as_deref(), Some("x"), "{key}");
         assert_eq!(to_json(&read.message).unwrap(), expected);
     }
+}
+
+#[test]
+fn mesos_gets_its_own_names() {
+    let resource = Resource {
+        name: "mem".into(),
+        r#type: value::Type::Scalar.into(),
+        scalar: Some(value::Scalar { value: 32.0 }),
+        allocation_info: Some(resource::AllocationInfo { role: Some("a".into()) }),
+        ..Default::default()
+    };
+    let written = serde_json::to_value(mesos_view(&resource).unwrap()).unwrap();
+    let expected = json!({
+        "name": "mem", "type": "SCALAR", "scalar": {"value": 32}, "allocation_info": {"role": "a"},
+    });
+    assert_eq!(written, expected);
+    assert_eq!(from_json::<Resource>(&written).unwrap().message, resource);
 }
 
 #[test]

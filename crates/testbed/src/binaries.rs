@@ -2,7 +2,7 @@
 //!
 //! Tests of other crates depend on this library, which does not make cargo build its programs.
 //! So they are looked for beside the running program (`target/debug`, `target/debug/deps/..`); if
-//! they are missing there, or older than a source of this crate, `cargo build` makes them, in the
+//! they are missing there, or older than a source of them, `cargo build` makes them, in the
 //! target directory that the caller uses. `PELOTON_TESTBED_BIN_DIR` names a directory that is
 //! taken as it is.
 
@@ -92,7 +92,7 @@ fn beside_this_program(source: Option<SystemTime>) -> Option<Binaries> {
 fn newest_source() -> Option<SystemTime> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut newest = fs::metadata(manifest.join("Cargo.toml")).ok()?.modified().ok()?;
-    let mut pending = vec![manifest.join("src")];
+    let mut pending = vec![manifest.join("src"), manifest.join("../task-runner/src")];
     while let Some(directory) = pending.pop() {
         for entry in fs::read_dir(directory).ok()?.flatten() {
             let meta = entry.metadata().ok()?;

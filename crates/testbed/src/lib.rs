@@ -24,12 +24,11 @@ use std::io::Write as _;
 
 pub mod binaries;
 mod error;
-pub mod http;
 mod mesos;
 mod node;
 pub mod operator;
 mod options;
-pub mod process;
+pub use peloton_task_runner::http;
 mod setup;
 
 pub use error::{Error, Result};

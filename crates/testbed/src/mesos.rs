@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::node::{Node, free_ports, random_bytes};
 use crate::operator::{Operator, Task};
 use crate::options::{Options, Registry};
-use crate::process::{marked, sweep};
 use crate::setup::{Installation, setup};
+use peloton_task_runner::mark::{marked, sweep};
 
 /// How often a condition is looked at while waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -200,6 +200,15 @@ impl Mesos {
             return Ok(());
         }
         Err(agent.failure(format!("tasks of agent {index} are still there")))
+    }
+
+    /// Stops one agent's process where it is, or lets it go on: as a network that delivers nothing
+    /// for a time. Its tasks go on.
+    ///
+    /// # Errors
+    /// [`Error::Option`] when there is no such agent; an error from the system.
+    pub fn pause_agent(&mut self, index: usize, paused: bool) -> Result<()> {
+        self.agent(index)?.pause(paused)
     }
 
     /// Starts one agent again, on its old port and in its old directory: it keeps its id and finds

@@ -5,9 +5,11 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::error::{Error, Result};
-use crate::process::MARK;
 use crate::setup::tail;
+use peloton_task_runner::mark::MARK;
 
 /// What a log's end tells of a failure.
 const TAIL_LINES: usize = 15;
@@ -72,6 +74,14 @@ impl Node {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Stops the process where it is, or lets it go on. One that does not run is left alone.
+    pub(crate) fn pause(&mut self, paused: bool) -> Result<()> {
+        let Some(child) = &self.child else { return Ok(()) };
+        let signal = if paused { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(child), signal)
+            .map_err(|error| Error::io(format!("cannot pause {}", self.name))(error.into()))
     }
 
     pub(crate) fn failure(&self, what: String) -> Error {

@@ -61,6 +61,7 @@ const CRATES: &[Crate] = &[
         Layer::Shell,
         &["peloton-model", "peloton-proto", "peloton-store", "peloton-telemetry"],
     ),
+    known("peloton-task-runner", Layer::Shell, &[]),
     known("peloton-config", Layer::Shell, &[]),
     known("peloton-telemetry", Layer::Shell, &[]),
     known("peloton-client", Layer::Shell, &["peloton-proto"]),
@@ -80,8 +81,10 @@ const CRATES: &[Crate] = &[
         ],
     ),
     known("peloton", Layer::Program, &["peloton-client", "peloton-proto", "peloton-model"]),
-    known("peloton-testbed", Layer::Confidence, &[]),
+    known("peloton-testbed", Layer::Confidence, &["peloton-task-runner"]),
     known("peloton-system-tests", Layer::Confidence, &[]),
+    known("peloton-conformance", Layer::Confidence, &["peloton-proto", "peloton-testbed"]),
+    known("peloton-scale", Layer::Confidence, &["peloton-client", "peloton-proto"]),
     known("xtask", Layer::Confidence, &[]),
 ];
 

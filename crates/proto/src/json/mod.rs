@@ -72,7 +72,7 @@ pub fn view<M: Message + Name>(
 ) -> Result<JsonMessage, JsonError> {
     let mut dynamic = DynamicMessage::new(descriptor::<M>()?);
     dynamic.transcode_from(message).map_err(JsonError::transcode)?;
-    Ok(JsonMessage::new(dynamic, options))
+    Ok(JsonMessage::new(dynamic, options.into()))
 }
 
 /// The JSON of a message, as on the wire.
@@ -109,6 +109,17 @@ pub fn to_json_string<M: Message + Name>(
         serde_json::to_string(&view)
     };
     text.map_err(JsonError::write)
+}
+
+/// A message as Mesos writes it in JSON: keys as in the `.proto` file, enums by their names. Reading
+/// takes both kinds of keys.
+///
+/// # Errors
+/// As [`view`].
+pub fn mesos_view<M: Message + Name>(message: &M) -> Result<JsonMessage, JsonError> {
+    let mut dynamic = DynamicMessage::new(descriptor::<M>()?);
+    dynamic.transcode_from(message).map_err(JsonError::transcode)?;
+    Ok(JsonMessage::new(dynamic, write::Style { enum_names: true, proto_names: true }))
 }
 
 /// Reads a message from JSON.

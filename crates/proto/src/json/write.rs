@@ -14,18 +14,32 @@ const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 #[derive(Debug, Clone)]
 pub struct JsonMessage {
     message: DynamicMessage,
-    options: JsonOptions,
+    style: Style,
+}
+
+/// How keys and values are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Style {
+    pub(super) enum_names: bool,
+    /// Keys as in the `.proto` file, and not lowerCamel.
+    pub(super) proto_names: bool,
+}
+
+impl From<JsonOptions> for Style {
+    fn from(options: JsonOptions) -> Self {
+        Self { enum_names: options.enum_names, proto_names: false }
+    }
 }
 
 impl JsonMessage {
-    pub(super) fn new(message: DynamicMessage, options: JsonOptions) -> Self {
-        Self { message, options }
+    pub(super) fn new(message: DynamicMessage, style: Style) -> Self {
+        Self { message, style }
     }
 }
 
 impl Serialize for JsonMessage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        write_message(&self.message, self.options, serializer)
+        write_message(&self.message, self.style, serializer)
     }
 }
 
@@ -33,25 +47,26 @@ impl Serialize for JsonMessage {
 struct Typed<'a> {
     value: &'a Value,
     kind: &'a Kind,
-    options: JsonOptions,
+    style: Style,
 }
 
 fn write_message<S: Serializer>(
     message: &DynamicMessage,
-    options: JsonOptions,
+    style: Style,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
     // Only what is set: without presence, that is what is not zero and not empty.
     for (field, value) in message.fields() {
-        map.serialize_entry(field.json_name(), &Typed { value, kind: &field.kind(), options })?;
+        let name = if style.proto_names { field.name() } else { field.json_name() };
+        map.serialize_entry(name, &Typed { value, kind: &field.kind(), style })?;
     }
     map.end()
 }
 
 impl Serialize for Typed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let options = self.options;
+        let style = self.style;
         match self.value {
             Value::Bool(value) => serializer.serialize_bool(*value),
             Value::I32(value) => serializer.serialize_i32(*value),
@@ -62,10 +77,10 @@ impl Serialize for Typed<'_> {
             Value::F64(value) => write_double(*value, serializer),
             Value::String(value) => serializer.serialize_str(value),
             Value::Bytes(value) => serializer.serialize_str(&STANDARD.encode(value)),
-            Value::EnumNumber(number) => write_enum(*number, self.kind, options, serializer),
-            Value::Message(message) => write_message(message, options, serializer),
+            Value::EnumNumber(number) => write_enum(*number, self.kind, style, serializer),
+            Value::Message(message) => write_message(message, style, serializer),
             Value::List(items) => {
-                let typed = |value| Typed { value, kind: self.kind, options };
+                let typed = |value| Typed { value, kind: self.kind, style };
                 serializer.collect_seq(items.iter().map(typed))
             }
             Value::Map(entries) => {
@@ -75,7 +90,7 @@ impl Serialize for Typed<'_> {
                 };
                 let mut entries: Vec<_> = entries.iter().collect();
                 entries.sort_unstable_by_key(|(key, _)| *key);
-                let typed = |value| Typed { value, kind: &kind, options };
+                let typed = |value| Typed { value, kind: &kind, style };
                 serializer.collect_map(entries.into_iter().map(|(k, v)| (key_text(k), typed(v))))
             }
         }
@@ -85,12 +100,12 @@ impl Serialize for Typed<'_> {
 fn write_enum<S: Serializer>(
     number: i32,
     kind: &Kind,
-    options: JsonOptions,
+    style: Style,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     // A number without a name comes from a later release; it is more than nothing.
     let named =
-        if options.enum_names { kind.as_enum().and_then(|e| e.get_value(number)) } else { None };
+        if style.enum_names { kind.as_enum().and_then(|e| e.get_value(number)) } else { None };
     match named {
         Some(value) => serializer.serialize_str(value.name()),
         None => serializer.serialize_i32(number),

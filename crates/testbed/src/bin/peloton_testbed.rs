@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use peloton_testbed::{Error, Mesos, Options, Result, binaries, process, setup};
+use peloton_testbed::{Error, Mesos, Options, Result, binaries, setup};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a real Mesos 1.11.0 on this machine, for tests and demonstrations.
@@ -103,7 +103,7 @@ fn guard(mark: &str, remove: Option<PathBuf>) {
     let mut ignored = Vec::new();
     // An error is an end, too: the starter is gone.
     let _ = std::io::stdin().read_to_end(&mut ignored);
-    process::sweep(mark, Duration::from_secs(20));
+    peloton_task_runner::mark::sweep(mark, Duration::from_secs(20));
     if let Some(directory) = remove {
         let _ = std::fs::remove_dir_all(directory);
     }

@@ -7,7 +7,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use peloton_testbed::http::{self, Request, Response};
+use peloton_task_runner::http::{self, Request, Response};
+use peloton_task_runner::spawn;
 use serde_json::{Value, json};
 
 use crate::message::{Input, Update};
@@ -21,19 +22,6 @@ const STREAM_TIMEOUT: Option<Duration> = None;
 
 /// An event is small; a task with all of its fields is at most some megabytes.
 const MAX_EVENT_BYTES: usize = 64 * 1024 * 1024;
-
-/// Threads of an executor wait and copy, and there are thousands of them.
-pub(crate) const STACK_BYTES: usize = 256 * 1024;
-
-/// Starts a named thread with a small stack.
-pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(body)
-        .map(|_| ())
-        .map_err(|error| format!("cannot start the thread {name}: {error}"))
-}
 
 /// Subscribes, and hands on events until the connection ends; all in a thread of its own.
 pub(crate) fn subscribe(
@@ -53,6 +41,7 @@ pub(crate) fn subscribe(
         // The supervisor has ended: then so does the process.
         let _ = inputs.send(end);
     })
+    .map_err(|error| error.to_string())
 }
 
 enum Stop {
@@ -129,7 +118,8 @@ impl Sending {
     pub(crate) fn start(settings: &Settings, inputs: Sender<Input>) -> Result<Self, String> {
         let (queue, updates) = channel();
         let settings = settings.clone();
-        spawn("updates", move || send_all(&settings, &updates, &inputs))?;
+        spawn("updates", move || send_all(&settings, &updates, &inputs))
+            .map_err(|error| error.to_string())?;
         Ok(Self { queue })
     }
 

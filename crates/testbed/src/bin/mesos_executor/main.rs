@@ -5,11 +5,10 @@
 //! policies, health checks, and a task that goes on while its agent is away. One process runs per
 //! task, thousands at once on one machine: a few threads with small stacks, and no runtime.
 //!
-//! One thread ([`supervisor`]) owns the task and decides; the others only wait for something and
-//! tell it: the agent's events ([`agent`]), the process's end, a health check's result.
+//! One thread ([`supervisor`]) owns the run of the task and decides; the others only wait for
+//! something and tell it: the agent's events ([`agent`]), and what the task runner's threads see.
 
 mod agent;
-mod health;
 mod message;
 mod settings;
 mod supervisor;

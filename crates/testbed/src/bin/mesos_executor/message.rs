@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use peloton_task_runner::Report;
 use serde_json::{Value, json};
 
 /// What the supervisor hears of.
@@ -21,10 +22,8 @@ pub(crate) enum Input {
     Refused(String),
     /// The agent did not take an update that was sent on this connection.
     Unsent { connection: u64 },
-    /// The task's process ended.
-    Ended(std::io::Result<std::process::ExitStatus>),
-    /// A health check's result: fine, or why not.
-    Checked(Result<(), String>),
+    /// What the task's run tells.
+    Run(peloton_task_runner::Input),
 }
 
 /// One status update, as sent and as kept until it is acknowledged.
@@ -38,42 +37,28 @@ pub(crate) struct Update {
     pub(crate) body: Value,
 }
 
-/// What a status says beside its state.
-#[derive(Debug, Default)]
-pub(crate) struct Details {
-    pub(crate) message: Option<String>,
-    pub(crate) reason: Option<&'static str>,
-    pub(crate) healthy: Option<bool>,
-}
-
 impl Update {
-    pub(crate) fn new(
-        task_id: &str,
-        executor_id: &str,
-        state: &str,
-        details: Details,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(task_id: &str, executor_id: &str, report: Report) -> Result<Self, String> {
         let uuid = random_uuid()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut status = json!({
             "task_id": {"value": task_id},
             "executor_id": {"value": executor_id},
-            "state": state,
+            "state": report.state.name(),
             "source": "SOURCE_EXECUTOR",
             "timestamp": now.as_secs_f64(),
             "uuid": uuid,
         });
-        if let Some(message) = details.message {
+        if let Some(message) = report.message {
             status["message"] = message.into();
         }
-        if let Some(reason) = details.reason {
+        if let Some(reason) = report.reason {
             status["reason"] = reason.into();
         }
-        if let Some(healthy) = details.healthy {
+        if let Some(healthy) = report.healthy {
             status["healthy"] = healthy.into();
         }
-        let terminal = matches!(state, "TASK_FINISHED" | "TASK_FAILED" | "TASK_KILLED");
-        Ok(Self { uuid, terminal, body: json!({ "status": status }) })
+        Ok(Self { uuid, terminal: report.state.is_terminal(), body: json!({ "status": status }) })
     }
 }
 
@@ -114,6 +99,7 @@ pub(crate) fn seconds(value: &Value, field: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use peloton_task_runner::State;
 
     #[test]
     fn durations_are_read_and_odd_ones_do_no_harm() {
@@ -134,10 +120,10 @@ mod tests {
 
     #[test]
     fn updates_carry_fresh_ids_and_know_final_states() {
-        let update = |state| Update::new("t", "t", state, Details::default()).unwrap();
-        assert_ne!(update("TASK_RUNNING").uuid, update("TASK_RUNNING").uuid);
-        assert!(!update("TASK_RUNNING").terminal);
-        assert!(update("TASK_KILLED").terminal);
-        assert_eq!(STANDARD.decode(update("TASK_RUNNING").uuid).unwrap().len(), 16);
+        let update = |state| Update::new("t", "t", Report::of(state)).unwrap();
+        assert_ne!(update(State::Running).uuid, update(State::Running).uuid);
+        assert!(!update(State::Running).terminal);
+        assert!(update(State::Killed).terminal);
+        assert_eq!(STANDARD.decode(update(State::Running).uuid).unwrap().len(), 16);
     }
 }

@@ -1,20 +1,15 @@
 //! Owns the task, and decides.
 
-use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use peloton_task_runner::{Report, Run, State};
 use serde_json::{Value, json};
 
 use crate::agent::{self, Sending};
-use crate::health::{Health, Verdict};
-use crate::message::{Details, Input, Update, duration_info, grace_period, text};
+use crate::message::{Input, Update, grace_period, text};
 use crate::settings::Settings;
-use crate::task::{Task, ending};
-
-/// Mesos's own where neither the task nor the kill says one.
-const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(3);
+use crate::task::runnable;
 
 /// An executor whose last update is never acknowledged ends all the same.
 const LAST_ACKNOWLEDGEMENT_WITHIN: Duration = Duration::from_secs(60);
@@ -24,16 +19,6 @@ const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
 
 /// The first pause before connecting again; it doubles.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-
-/// A kill that was begun.
-#[derive(Debug)]
-struct Kill {
-    begun: Instant,
-    escalation: Instant,
-    escalated: bool,
-    by_health: bool,
-    by_time: bool,
-}
 
 pub(crate) struct Supervisor {
     settings: Settings,
@@ -50,10 +35,7 @@ pub(crate) struct Supervisor {
     reports_killing: bool,
     info: Option<Value>,
     any_acknowledged: bool,
-    task: Option<Task>,
-    health: Option<Health>,
-    kill: Option<Kill>,
-    completion: Option<Instant>,
+    run: Option<Run>,
     /// When the terminal update was made.
     ended: Option<Instant>,
     shutting_down: bool,
@@ -76,10 +58,7 @@ impl Supervisor {
             reports_killing: false,
             info: None,
             any_acknowledged: false,
-            task: None,
-            health: None,
-            kill: None,
-            completion: None,
+            run: None,
             ended: None,
             shutting_down: false,
         }
@@ -118,11 +97,11 @@ impl Supervisor {
     }
 
     fn next_timer(&self) -> Instant {
-        let kill = self.kill.as_ref().filter(|kill| !kill.escalated).map(|kill| kill.escalation);
+        let run = self.run.as_ref().and_then(Run::next_timer);
         let away = (!self.subscribed).then(|| self.away_since + self.settings.recovery_timeout);
         let last = self.ended.map(|time| time + LAST_ACKNOWLEDGEMENT_WITHIN);
         let idle = Instant::now() + Duration::from_secs(3_600);
-        let timers = [kill, away.filter(|_| !self.shutting_down), last, self.completion];
+        let timers = [run, away.filter(|_| !self.shutting_down), last];
         timers.into_iter().flatten().fold(idle, Instant::min)
     }
 
@@ -132,18 +111,10 @@ impl Supervisor {
         if away && !self.shutting_down {
             self.shut_down(sending)?;
         }
-        if self.completion.is_some_and(|time| now >= time) {
-            self.completion = None;
-            self.kill(sending, Duration::ZERO, |kill| kill.by_time = true)?;
+        if let Some(run) = &mut self.run {
+            run.tick(now);
         }
-        if let (Some(task), Some(kill), None) = (self.task, &mut self.kill, self.ended)
-            && !kill.escalated
-            && now >= kill.escalation
-        {
-            kill.escalated = true;
-            task.signal(Signal::KILL);
-        }
-        Ok(())
+        self.pass_on(sending)
     }
 
     fn handle(&mut self, input: Input, sending: &Sending) -> Result<(), String> {
@@ -173,13 +144,17 @@ impl Supervisor {
             | Input::Disconnected { .. }
             | Input::Unsent { .. } => Ok(()),
             Input::Refused(why) => {
-                if let Some(task) = self.task.filter(|_| self.ended.is_none()) {
-                    task.signal(Signal::KILL);
+                if let Some(run) = &mut self.run {
+                    run.kill_now();
                 }
                 Err(why)
             }
-            Input::Ended(status) => self.ended(status, sending),
-            Input::Checked(result) => self.checked(result, sending),
+            Input::Run(input) => {
+                if let Some(run) = &mut self.run {
+                    run.hear(input);
+                }
+                self.pass_on(sending)
+            }
         }
     }
 
@@ -198,10 +173,8 @@ impl Supervisor {
                 None => Err("LAUNCH without a task".to_owned()),
             },
             "KILL" => {
-                let of_event = event.pointer("/kill/kill_policy").and_then(grace_period);
-                let of_task = || grace_period(self.info.as_ref()?.get("kill_policy")?);
-                let grace = of_event.or_else(of_task).unwrap_or(DEFAULT_GRACE_PERIOD);
-                self.kill(sending, grace, |_| {})
+                let grace = event.pointer("/kill/kill_policy").and_then(grace_period);
+                self.kill(sending, grace)
             }
             "ACKNOWLEDGED" => {
                 let uuid = event.pointer("/acknowledged/uuid").and_then(Value::as_str);
@@ -251,15 +224,24 @@ impl Supervisor {
         self.connect()
     }
 
-    fn update(&mut self, sending: &Sending, state: &str, details: Details) -> Result<(), String> {
+    fn update(&mut self, sending: &Sending, report: Report) -> Result<(), String> {
         let task = self.info.as_ref().and_then(|info| info.pointer("/task_id/value"));
         let task = task.and_then(Value::as_str).unwrap_or_default();
-        let update = Update::new(task, &self.settings.executor_id, state, details)?;
+        if report.state.is_terminal() {
+            self.ended = Some(Instant::now());
+        }
+        let update = Update::new(task, &self.settings.executor_id, report)?;
         if self.subscribed {
             sending.send(self.connection, &update);
         }
         self.unacknowledged.push(update);
         Ok(())
+    }
+
+    /// Tells what the run has to report.
+    fn pass_on(&mut self, sending: &Sending) -> Result<(), String> {
+        let reports = self.run.as_mut().map(Run::take_reports).unwrap_or_default();
+        reports.into_iter().try_for_each(|report| self.update(sending, report))
     }
 
     fn launch(&mut self, info: &Value, sending: &Sending) -> Result<(), String> {
@@ -268,130 +250,36 @@ impl Supervisor {
             return Err("a command executor runs one task only".to_owned());
         }
         self.info = Some(info.clone());
-        self.update(sending, "TASK_STARTING", Details::default())?;
-        match Task::launch(info, self.sender.clone()) {
-            Ok(task) => self.task = Some(task),
-            Err(why) => return self.fail(sending, why),
-        }
-        if let Some(check) = info.get("health_check") {
-            match Health::start(check, self.sender.clone()) {
-                Ok(health) => self.health = Some(health),
-                Err(why) => {
-                    if let Some(task) = self.task {
-                        task.signal(Signal::KILL);
-                    }
-                    return self.fail(sending, why);
-                }
+        match runnable(info, self.reports_killing) {
+            Ok(task) => {
+                let sender = self.sender.clone();
+                let tell = move |input| sender.send(Input::Run(input)).is_ok();
+                self.run = Some(Run::launch(task, tell));
+                self.pass_on(sending)
+            }
+            Err(why) => {
+                self.update(sending, Report::of(State::Starting))?;
+                let message = Some(why);
+                self.update(sending, Report { message, ..Report::of(State::Failed) })
             }
         }
-        let limit = info.get("max_completion_time").and_then(duration_info);
-        self.completion =
-            limit.filter(|limit| !limit.is_zero()).map(|limit| Instant::now() + limit);
-        self.update(sending, "TASK_RUNNING", Details::default())
     }
 
-    fn fail(&mut self, sending: &Sending, why: String) -> Result<(), String> {
-        self.ended = Some(Instant::now());
-        self.update(sending, "TASK_FAILED", Details { message: Some(why), ..Details::default() })
-    }
-
-    fn kill(
-        &mut self,
-        sending: &Sending,
-        grace: Duration,
-        cause: impl FnOnce(&mut Kill),
-    ) -> Result<(), String> {
-        let now = Instant::now();
-        let Some(task) = self.task else {
-            return Err("asked to kill a task that was not launched".to_owned());
-        };
-        if self.ended.is_some() {
-            return Ok(());
+    fn kill(&mut self, sending: &Sending, grace: Option<Duration>) -> Result<(), String> {
+        match &mut self.run {
+            Some(run) => run.kill(grace),
+            None if self.ended.is_some() => {}
+            None => return Err("asked to kill a task that was not launched".to_owned()),
         }
-        self.completion = None;
-        if let Some(kill) = &mut self.kill {
-            // A repeated kill may shorten the time, never lengthen it.
-            kill.escalation = kill.escalation.min(kill.begun + grace);
-            return Ok(());
-        }
-        let mut kill = Kill {
-            begun: now,
-            escalation: now + grace,
-            escalated: false,
-            by_health: false,
-            by_time: false,
-        };
-        cause(&mut kill);
-        if self.reports_killing && !kill.by_time {
-            self.update(sending, "TASK_KILLING", Details::default())?;
-        }
-        self.kill = Some(kill);
-        task.signal(Signal::TERM);
-        Ok(())
+        self.pass_on(sending)
     }
 
     fn shut_down(&mut self, sending: &Sending) -> Result<(), String> {
         self.shutting_down = true;
-        if self.task.is_none() {
+        if self.run.is_none() {
             return Ok(());
         }
         let grace = self.settings.shutdown_grace_period.saturating_sub(SHUTDOWN_MARGIN);
-        self.kill(sending, grace, |_| {})
-    }
-
-    fn checked(&mut self, result: Result<(), String>, sending: &Sending) -> Result<(), String> {
-        let Some(health) = self.health.as_mut().filter(|_| self.kill.is_none()) else {
-            return Ok(());
-        };
-        if self.ended.is_some() {
-            return Ok(());
-        }
-        let verdict = health.judge(result.is_ok(), Instant::now());
-        if verdict == Verdict::Same {
-            return Ok(());
-        }
-        let details = Details {
-            message: result.err().map(|why| format!("Health check failed: {why}")),
-            reason: Some("REASON_TASK_HEALTH_CHECK_STATUS_UPDATED"),
-            healthy: Some(verdict == Verdict::Healthy),
-        };
-        self.update(sending, "TASK_RUNNING", details)?;
-        if verdict == Verdict::Kill {
-            let policy = self.info.as_ref().and_then(|info| info.get("kill_policy"));
-            let grace = policy.and_then(grace_period).unwrap_or(DEFAULT_GRACE_PERIOD);
-            self.kill(sending, grace, |kill| kill.by_health = true)?;
-        }
-        Ok(())
-    }
-
-    fn ended(
-        &mut self,
-        status: std::io::Result<ExitStatus>,
-        sending: &Sending,
-    ) -> Result<(), String> {
-        if self.ended.is_some() {
-            return Ok(());
-        }
-        self.ended = Some(Instant::now());
-        self.completion = None;
-        let mut details = Details::default();
-        let state = match (&status, &self.kill) {
-            (Err(_), _) => "TASK_FAILED",
-            (Ok(_), Some(kill)) if kill.by_time => {
-                details.reason = Some("REASON_MAX_COMPLETION_TIME_REACHED");
-                "TASK_FAILED"
-            }
-            (Ok(_), Some(kill)) => {
-                details.healthy = kill.by_health.then_some(false);
-                "TASK_KILLED"
-            }
-            (Ok(status), None) if status.success() => "TASK_FINISHED",
-            (Ok(_), None) => "TASK_FAILED",
-        };
-        details.message = Some(match status {
-            Ok(status) => format!("Command {}", ending(status)),
-            Err(error) => format!("Failed to get exit status for Command: {error}"),
-        });
-        self.update(sending, state, details)
+        self.kill(sending, Some(grace))
     }
 }

@@ -1,125 +1,99 @@
-//! The task's process.
+//! From the JSON of a `TaskInfo` to what the task runner knows.
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::Sender;
+use std::process::Command;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use peloton_task_runner::{CommandSpec, HealthCheck, HealthKind, Place, Runnable};
 use serde_json::Value;
 
-use crate::agent::spawn;
-use crate::message::{Input, text};
+use crate::message::{duration_info, grace_period, seconds, text};
 
-/// A started task: the leader of a process group of its own.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Task {
-    group: Pid,
+/// What a `TaskInfo` says is to be run. Its output goes where the executor's goes: the agent has
+/// directed that to the sandbox's `stdout` and `stderr`.
+pub(crate) fn runnable(info: &Value, reports_killing: bool) -> Result<Runnable, String> {
+    let command = command_spec(info.get("command").ok_or("the task has no command")?);
+    let mut process: Command =
+        command.process(&Place::default()).map_err(|error| error.to_string())?;
+    let role = info.pointer("/resources/0/allocation_info/role").and_then(Value::as_str);
+    if let Some(role) = role {
+        process.env("MESOS_ALLOCATION_ROLE", role);
+    }
+    let health = info.get("health_check").map(health_check).transpose()?;
+    Ok(Runnable {
+        process,
+        command: command.value.unwrap_or_default(),
+        health: health.map(|check| (check, Place::default())),
+        grace_period: info.get("kill_policy").and_then(grace_period),
+        max_completion_time: info.get("max_completion_time").and_then(duration_info),
+        reports_killing,
+    })
 }
 
-impl Task {
-    /// Starts the command of a `TaskInfo`. Its output goes where the executor's goes: the agent
-    /// has directed that to the sandbox's `stdout` and `stderr`.
-    pub(crate) fn launch(info: &Value, inputs: Sender<Input>) -> Result<Self, String> {
-        let command = info.get("command").ok_or("the task has no command")?;
-        let mut process = process_of(command)?;
-        let role = info.pointer("/resources/0/allocation_info/role").and_then(Value::as_str);
-        if let Some(role) = role {
-            process.env("MESOS_ALLOCATION_ROLE", role);
-        }
-        process.process_group(0).stdin(Stdio::null());
-        let child = process.spawn().map_err(|error| {
-            let value = text(command, "value").unwrap_or_default();
-            format!("Failed to launch command {value:?}: {error}")
-        })?;
-        let raw = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let group = raw.ok_or("the system gave the task no process id")?;
-        spawn("wait", move || {
-            let _ = inputs.send(Input::Ended(wait(child, group)));
-        })?;
-        Ok(Self { group })
-    }
-
-    /// Signals all processes of the task.
-    pub(crate) fn signal(self, signal: Signal) {
-        // None is left when it has just ended; the thread that waits tells of that.
-        let _ = kill_process_group(self.group, signal);
-    }
-}
-
-/// Waits for the leader, then ends what it left behind, before its id can go to another group.
-fn wait(mut child: Child, group: Pid) -> std::io::Result<ExitStatus> {
-    let leader = WaitId::Pid(group);
-    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while let Err(rustix::io::Errno::INTR) = waitid(leader.clone(), ended) {}
-    let _ = kill_process_group(group, Signal::KILL);
-    child.wait()
-}
-
-/// The command of a `CommandInfo`, for a task or a health check.
-pub(crate) fn process_of(command: &Value) -> Result<Command, String> {
-    let value = text(command, "value").ok_or("the command has no value")?;
-    // The field's default is true.
-    let shell = command.get("shell").and_then(Value::as_bool).unwrap_or(true);
-    let mut process;
-    if shell {
-        process = Command::new("/bin/sh");
-        process.args(["-c", value]);
-    } else {
-        process = Command::new(value);
-        let arguments = command.get("arguments").and_then(Value::as_array);
-        let mut arguments = arguments.into_iter().flatten().filter_map(Value::as_str);
-        // The first is the program's name for itself, as with execv.
-        if let Some(own_name) = arguments.next() {
-            process.arg0(own_name);
-        }
-        process.args(arguments);
-    }
+/// A `CommandInfo`.
+fn command_spec(command: &Value) -> CommandSpec {
+    let arguments = command.get("arguments").and_then(Value::as_array);
     let variables = command.pointer("/environment/variables").and_then(Value::as_array);
-    for variable in variables.into_iter().flatten() {
+    let environment = variables.into_iter().flatten().filter_map(|variable| {
         // Secrets are resolved by the agent, and come to us in the environment.
         if text(variable, "type") == Some("SECRET") {
-            continue;
+            return None;
         }
-        if let (Some(name), Some(value)) = (text(variable, "name"), text(variable, "value")) {
-            process.env(name, value);
-        }
-    }
-    Ok(process)
-}
-
-/// How a process ended, in the words of Mesos's messages.
-pub(crate) fn ending(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exited with status {code}"),
-        (None, Some(number)) => {
-            let core = if status.core_dumped() { " (core dumped)" } else { "" };
-            format!("terminated with signal {}{core}", signal_name(number))
-        }
-        (None, None) => "ended in an unknown way".to_owned(),
+        Some((text(variable, "name")?.to_owned(), text(variable, "value")?.to_owned()))
+    });
+    CommandSpec {
+        // The field's default is true.
+        shell: command.get("shell").and_then(Value::as_bool).unwrap_or(true),
+        value: text(command, "value").map(str::to_owned),
+        arguments: arguments
+            .into_iter()
+            .flatten()
+            .filter_map(|argument| argument.as_str().map(str::to_owned))
+            .collect(),
+        environment: environment.collect(),
     }
 }
 
-/// The system's names of the signals that end tasks.
-fn signal_name(number: i32) -> String {
-    let name = match number {
-        1 => "Hangup",
-        2 => "Interrupt",
-        3 => "Quit",
-        4 => "Illegal instruction",
-        5 => "Trace/breakpoint trap",
-        6 => "Aborted",
-        7 => "Bus error",
-        8 => "Floating point exception",
-        9 => "Killed",
-        10 => "User defined signal 1",
-        11 => "Segmentation fault",
-        12 => "User defined signal 2",
-        13 => "Broken pipe",
-        14 => "Alarm clock",
-        15 => "Terminated",
-        _ => return format!("Unknown signal {number}"),
+/// A `HealthCheck`.
+fn health_check(check: &Value) -> Result<HealthCheck, String> {
+    let mut made = HealthCheck::new(kind_of(check)?);
+    let set = |field, setting: &mut Duration| {
+        if let Some(given) = seconds(check, field) {
+            *setting = given;
+        }
     };
-    name.to_owned()
+    set("delay_seconds", &mut made.delay);
+    set("interval_seconds", &mut made.interval);
+    set("timeout_seconds", &mut made.timeout);
+    set("grace_period_seconds", &mut made.grace_period);
+    if let Some(limit) = check.get("consecutive_failures").and_then(Value::as_u64) {
+        made.consecutive_failures = limit;
+    }
+    Ok(made)
+}
+
+fn kind_of(check: &Value) -> Result<HealthKind, String> {
+    let port = |of: &str| {
+        let port = check.get(of).and_then(|part| part.get("port")).and_then(Value::as_u64);
+        let port = port.ok_or_else(|| format!("the health check's {of} has no port"))?;
+        u16::try_from(port).map_err(|_| format!("the health check's port {port} is above 65535"))
+    };
+    // Old frameworks leave the type out: then the part that is there says it.
+    let guess = if check.get("http").is_some() { "HTTP" } else { "COMMAND" };
+    match text(check, "type").unwrap_or(guess) {
+        "COMMAND" => {
+            let command = check.get("command").ok_or("the health check has no command")?;
+            Ok(HealthKind::Command(command_spec(command)))
+        }
+        "HTTP" => {
+            let path = check.pointer("/http/path").and_then(Value::as_str).unwrap_or("/");
+            match check.pointer("/http/scheme").and_then(Value::as_str).unwrap_or("http") {
+                "http" => Ok(HealthKind::Http { port: port("http")?, path: path.to_owned() }),
+                other => Err(format!("the testbed checks no {other}, only http")),
+            }
+        }
+        "TCP" => Ok(HealthKind::Tcp { port: port("tcp")? }),
+        other => Err(format!("the testbed knows no health check of type {other}")),
+    }
 }
 
 #[cfg(test)]
@@ -127,31 +101,26 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn output(command: &Value) -> String {
-        let output = process_of(command).unwrap().output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     #[test]
-    fn commands_run_in_a_shell_or_as_they_are() {
+    fn secrets_are_left_to_the_agent() {
         let environment = json!({"variables": [
             {"name": "A", "value": "from task"},
             {"name": "A", "type": "SECRET"},
         ]});
-        let shell = json!({"value": "echo \"$A\" | tr a-z A-Z", "environment": environment});
-        assert_eq!(output(&shell), "FROM TASK\n");
-        let plain = json!({"shell": false, "value": "sh", "arguments": ["me", "-c", "echo $0 $1", "x", "y"]});
-        assert_eq!(output(&plain), "x y\n");
-        assert!(process_of(&json!({})).unwrap_err().contains("no value"));
+        let command = command_spec(&json!({"value": "x", "environment": environment}));
+        assert!(command.shell);
+        assert_eq!(command.environment, [("A".to_owned(), "from task".to_owned())]);
+        assert!(runnable(&json!({"command": {}}), true).unwrap_err().contains("no value"));
+        assert!(runnable(&json!({}), true).unwrap_err().contains("no command"));
     }
 
     #[test]
-    fn endings_are_told_as_mesos_tells_them() {
-        assert_eq!(ending(ExitStatus::from_raw(3 << 8)), "exited with status 3");
-        assert_eq!(ending(ExitStatus::from_raw(9)), "terminated with signal Killed");
-        assert_eq!(
-            ending(ExitStatus::from_raw(11 | 0x80)),
-            "terminated with signal Segmentation fault (core dumped)"
-        );
+    fn checks_that_cannot_be_made_are_refused() {
+        let refused = |check: Value| kind_of(&check).unwrap_err();
+        assert!(refused(json!({"type": "TCP", "tcp": {}})).contains("no port"));
+        assert!(refused(json!({"type": "TCP", "tcp": {"port": 70_000}})).contains("70000"));
+        assert!(refused(json!({"type": "COMMAND"})).contains("no command"));
+        assert!(refused(json!({"type": "GRPC"})).contains("GRPC"));
+        assert!(refused(json!({"http": {"port": 1, "scheme": "https"}})).contains("https"));
     }
 }

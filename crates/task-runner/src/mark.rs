@@ -1,8 +1,9 @@
-//! Finding and ending what a testbed has started, and nothing else.
+//! Finding and ending what one user of this crate has started, and nothing else.
 //!
-//! Executors and tasks are no children of ours: agents start them in sessions of their own, and
-//! they outlive an agent that was killed. Every process inherits a mark in its environment, so
-//! they can be found again by it; a task that clears its environment is found by the session that
+//! Executors and tasks of a real Mesos are no children of ours: agents start them in sessions of
+//! their own, and they outlive an agent that was killed. And what a task leaves behind is nobody's
+//! child. So every process inherits a mark in its environment, by which it
+//! can be found again; a task that clears its environment is found by the session that
 //! its marked executor leads. A process is signalled through a descriptor that was opened before
 //! the mark was read: a process id that is reused in between can hit nobody else.
 
@@ -11,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// The environment variable that marks every process of one testbed. Its value is a name, or a name
-/// followed by a slash and a part of the testbed.
-pub const MARK: &str = "PELOTON_TESTBED_INSTANCE";
+/// The environment variable that marks every process of one user. Its value is a name, or a name
+/// followed by a slash and a part of it.
+pub const MARK: &str = "PELOTON_PROCESS_MARK";
 
 /// Between two looks at the process table.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(20);

@@ -3,31 +3,76 @@
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use peloton_testbed::http::{self, Request};
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::Value;
 
-use crate::agent::spawn;
-use crate::message::{Input, seconds, text};
-use crate::task::{ending, process_of};
+use crate::command::{CommandSpec, Place, ending};
+use crate::error::Result;
+use crate::http::{self, Request};
+use crate::run::Input;
+use crate::thread::spawn;
 
 /// Between two looks at a command that runs: there is no wait with a time-out in the system.
 const COMMAND_POLL: Duration = Duration::from_millis(10);
 
+/// For a check without a limit: Mesos takes zero as that.
+const NO_TIMEOUT: Duration = Duration::from_secs(86_400);
+
 /// What is checked.
-#[derive(Debug)]
-enum Kind {
-    Command(Value),
-    Http { port: u16, path: String },
-    Tcp { port: u16 },
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthKind {
+    /// A command that ends with status 0.
+    Command(CommandSpec),
+    /// A path that answers 200 to 399 on the loopback.
+    Http {
+        /// The port.
+        port: u16,
+        /// The path and query, with the slash.
+        path: String,
+    },
+    /// A port that takes connections on the loopback.
+    Tcp {
+        /// The port.
+        port: u16,
+    },
+}
+
+/// A health check, as a task has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is checked.
+    pub kind: HealthKind,
+    /// From the start of the task to the first check.
+    pub delay: Duration,
+    /// From the end of a check to the next.
+    pub interval: Duration,
+    /// How long a check may take; zero is for ever.
+    pub timeout: Duration,
+    /// How long after the start failures do not count, as long as none has succeeded.
+    pub grace_period: Duration,
+    /// So many failures in a row end the task.
+    pub consecutive_failures: u64,
+}
+
+impl HealthCheck {
+    /// A check with the times that Mesos's message has by default.
+    #[must_use]
+    pub fn new(kind: HealthKind) -> Self {
+        Self {
+            kind,
+            delay: Duration::from_secs(15),
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(20),
+            grace_period: Duration::from_secs(10),
+            consecutive_failures: 3,
+        }
+    }
 }
 
 /// When failures count; the checking itself is done by a thread.
 #[derive(Debug)]
-pub(crate) struct Health {
+pub struct Health {
     grace_until: Instant,
     limit: u64,
     initializing: bool,
@@ -35,8 +80,8 @@ pub(crate) struct Health {
 }
 
 /// What a check's result means.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
     /// Nothing to tell.
     Same,
     /// Tell that it is healthy.
@@ -48,25 +93,20 @@ pub(crate) enum Verdict {
 }
 
 impl Health {
-    /// Starts to check as a `HealthCheck` says.
-    pub(crate) fn start(check: &Value, inputs: Sender<Input>) -> Result<Self, String> {
-        let kind = kind_of(check)?;
-        // Defaults are those of Mesos's message.
-        let setting =
-            |field, default| seconds(check, field).unwrap_or(Duration::from_secs(default));
-        let delay = setting("delay_seconds", 15);
-        let interval = setting("interval_seconds", 10);
-        let timeout = setting("timeout_seconds", 20);
-        let grace = setting("grace_period_seconds", 10);
-        let limit = check.get("consecutive_failures").and_then(Value::as_u64).unwrap_or(3);
+    /// Starts to check. `tell` gets [`Input::Checked`] and answers whether it wants more.
+    ///
+    /// # Errors
+    /// When there can be no thread for it.
+    pub fn start(
+        check: HealthCheck,
+        place: Place,
+        tell: impl Fn(Input) -> bool + Send + 'static,
+    ) -> Result<Self> {
+        let (grace, limit) = (check.grace_period, check.consecutive_failures);
         spawn("health", move || {
-            std::thread::sleep(delay);
-            loop {
-                // The supervisor ignores results once the task is killed or has ended.
-                if inputs.send(Input::Checked(run(&kind, timeout))).is_err() {
-                    return;
-                }
-                std::thread::sleep(interval);
+            std::thread::sleep(check.delay);
+            while tell(Input::Checked(examine(&check, &place))) {
+                std::thread::sleep(check.interval);
             }
         })?;
         Ok(Self { grace_until: Instant::now() + grace, limit, initializing: true, failures: 0 })
@@ -74,7 +114,7 @@ impl Health {
 
     /// Mesos's rules: failures do not count in the grace period before the first success; success
     /// is told when it is the first, or follows a failure; every counted failure is told.
-    pub(crate) fn judge(&mut self, passed: bool, now: Instant) -> Verdict {
+    pub fn judge(&mut self, passed: bool, now: Instant) -> Verdict {
         if passed {
             let told = !self.initializing && self.failures == 0;
             self.initializing = false;
@@ -89,37 +129,15 @@ impl Health {
     }
 }
 
-fn kind_of(check: &Value) -> Result<Kind, String> {
-    let port = |of: &str| {
-        let port = check.get(of).and_then(|part| part.get("port")).and_then(Value::as_u64);
-        let port = port.ok_or_else(|| format!("the health check's {of} has no port"))?;
-        u16::try_from(port).map_err(|_| format!("the health check's port {port} is above 65535"))
-    };
-    // Old frameworks leave the type out: then the part that is there says it.
-    let guess = if check.get("http").is_some() { "HTTP" } else { "COMMAND" };
-    match text(check, "type").unwrap_or(guess) {
-        "COMMAND" => {
-            let command = check.get("command").ok_or("the health check has no command")?;
-            Ok(Kind::Command(command.clone()))
+/// One check: fine, or why not.
+fn examine(check: &HealthCheck, place: &Place) -> std::result::Result<(), String> {
+    let timeout = if check.timeout.is_zero() { NO_TIMEOUT } else { check.timeout };
+    match &check.kind {
+        HealthKind::Command(command) => {
+            let process = command.process(place).map_err(|error| error.to_string())?;
+            run_command(process, timeout)
         }
-        "HTTP" => {
-            let path = check.pointer("/http/path").and_then(Value::as_str).unwrap_or("/");
-            match check.pointer("/http/scheme").and_then(Value::as_str).unwrap_or("http") {
-                "http" => Ok(Kind::Http { port: port("http")?, path: path.to_owned() }),
-                other => Err(format!("the testbed checks no {other}, only http")),
-            }
-        }
-        "TCP" => Ok(Kind::Tcp { port: port("tcp")? }),
-        other => Err(format!("the testbed knows no health check of type {other}")),
-    }
-}
-
-fn run(kind: &Kind, timeout: Duration) -> Result<(), String> {
-    // Zero means that there is no limit.
-    let timeout = if timeout.is_zero() { Duration::from_secs(86_400) } else { timeout };
-    match kind {
-        Kind::Command(command) => run_command(process_of(command)?, timeout),
-        Kind::Http { port, path } => {
+        HealthKind::Http { port, path } => {
             let address = format!("127.0.0.1:{port}");
             let request = Request {
                 method: "GET",
@@ -134,7 +152,7 @@ fn run(kind: &Kind, timeout: Duration) -> Result<(), String> {
                 status => Err(format!("{address}{path} answers {status}")),
             }
         }
-        Kind::Tcp { port } => {
+        HealthKind::Tcp { port } => {
             TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], *port)), timeout)
                 .map(|_| ())
                 .map_err(|error| format!("port {port}: {error}"))
@@ -142,7 +160,7 @@ fn run(kind: &Kind, timeout: Duration) -> Result<(), String> {
     }
 }
 
-fn run_command(mut command: Command, timeout: Duration) -> Result<(), String> {
+fn run_command(mut command: Command, timeout: Duration) -> std::result::Result<(), String> {
     command.process_group(0).stdin(Stdio::null());
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     let deadline = Instant::now() + timeout;
@@ -151,9 +169,7 @@ fn run_command(mut command: Command, timeout: Duration) -> Result<(), String> {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(format!("the command {}", ending(status))),
             None if Instant::now() >= deadline => {
-                if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                    let _ = kill_process_group(group, Signal::KILL);
-                }
+                let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
                 let _ = child.wait();
                 return Err(format!("the command took more than {timeout:?}"));
             }
@@ -165,7 +181,6 @@ fn run_command(mut command: Command, timeout: Duration) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn failures_count_after_the_grace_period_or_the_first_success() {
@@ -192,7 +207,16 @@ mod tests {
 
     #[test]
     fn commands_are_judged_by_status_and_time() {
-        let check = |value: &str, timeout| run(&Kind::Command(json!({"value": value})), timeout);
+        let check = |value: &str, timeout| {
+            let command = CommandSpec {
+                shell: true,
+                value: Some(value.to_owned()),
+                arguments: Vec::new(),
+                environment: Vec::new(),
+            };
+            let kind = HealthKind::Command(command);
+            examine(&HealthCheck { timeout, ..HealthCheck::new(kind) }, &Place::default())
+        };
         assert_eq!(check("true", Duration::from_secs(20)), Ok(()));
         assert_eq!(
             check("exit 4", Duration::from_secs(20)),
@@ -200,15 +224,5 @@ mod tests {
         );
         let slow = check("sleep 600 & sleep 600", Duration::from_millis(50)).unwrap_err();
         assert_eq!(slow, "the command took more than 50ms");
-    }
-
-    #[test]
-    fn checks_that_cannot_be_made_are_refused() {
-        let refused = |check: Value| kind_of(&check).unwrap_err();
-        assert!(refused(json!({"type": "TCP", "tcp": {}})).contains("no port"));
-        assert!(refused(json!({"type": "TCP", "tcp": {"port": 70_000}})).contains("70000"));
-        assert!(refused(json!({"type": "COMMAND"})).contains("no command"));
-        assert!(refused(json!({"type": "GRPC"})).contains("GRPC"));
-        assert!(refused(json!({"http": {"port": 1, "scheme": "https"}})).contains("https"));
     }
 }
