@@ -12,7 +12,7 @@ use crate::format;
 use crate::keys::{self, ENV_PREFIX, KEYS, Key};
 use crate::master::{MasterConfig, StoreType};
 use crate::secret::Secret;
-use crate::sources::Sources;
+use crate::sources::{Flag, Sources};
 use crate::suggest::suggest;
 use crate::value::{self, Refused};
 use crate::yaml::{self, Node};
@@ -42,6 +42,18 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     layers.add_files(sources);
     layers.add_env(sources);
     layers.add_flags(sources);
+    layers.finish()
+}
+
+/// The built-in defaults and these flags, without files and environment variables: for a master that
+/// is part of another program.
+///
+/// # Errors
+///
+/// All problems of all flags together.
+pub fn load_flags(flags: Vec<Flag>) -> Result<Loaded, ConfigError> {
+    let mut layers = Layers::with_defaults();
+    layers.add_flags(&Sources { flags, ..Sources::default() });
     layers.finish()
 }
 

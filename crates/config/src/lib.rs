@@ -26,7 +26,7 @@ mod yaml;
 pub use effective::{Effective, Setting};
 pub use error::{ConfigError, Origin, Problem, ProblemKind};
 pub use format::{HostPort, InvalidHostPort};
-pub use layers::{Loaded, load};
+pub use layers::{Loaded, load, load_flags};
 pub use master::{
     AgentsConfig, ClusterConfig, FrameworkConfig, LogFormat, LoggingConfig, MasterConfig,
     MasterSection, MesosConfig, StoreConfig, StoreType,

@@ -90,6 +90,8 @@ pub(crate) async fn watch(
                 return;
             }
         }
+        // A store that hangs must not keep the health from saying so.
+        let _late = tokio::time::timeout(EVERY, view.refresh_owners()).await.is_err();
         let shards = view.shards();
         reporters.report(&view, &shards);
         gauges.set(&shards);

@@ -3,12 +3,15 @@
 use peloton_api::cluster_view::{
     ClusterStatus, ClusterView, Connection, MasterStatus, MesosStatus, ShardStatus, StoreStatus,
 };
-use peloton_config::MasterConfig;
 use peloton_core::Settings;
 use peloton_mesos::ClientState;
+use peloton_model::{OwnerRecord, decode_record};
 use peloton_node as node;
-use peloton_store::{Health, Store};
-use std::sync::{Arc, Mutex, PoisonError};
+use peloton_store::keys::{self, ParsedKey};
+use peloton_store::{Health, Store, range_all};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// What this master knows of the cluster.
@@ -18,38 +21,58 @@ pub(crate) struct View {
 }
 
 struct Shared {
-    master: MasterStatus,
     role: String,
     store: Arc<dyn Store>,
-    shards: Mutex<Vec<watch::Receiver<node::ShardStatus>>>,
+    known: Mutex<Known>,
+}
+
+/// What changes.
+#[derive(Default)]
+struct Known {
+    me: Option<Identity>,
+    shards: Vec<watch::Receiver<node::ShardStatus>>,
+    owners: BTreeMap<u16, OwnerRecord>,
+}
+
+/// This master.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) id: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) started_at: u64,
 }
 
 impl View {
-    pub(crate) fn new(
-        config: &MasterConfig,
-        master: &str,
-        started_at: u64,
-        store: Arc<dyn Store>,
-    ) -> Self {
-        let master = MasterStatus {
-            id: master.to_owned(),
-            address: config.master.socket_addr().to_string(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at,
-            answering: true,
-        };
-        let role = config.mesos.framework.role.clone();
-        Self { shared: Arc::new(Shared { master, role, store, shards: Mutex::default() }) }
+    pub(crate) fn new(role: &str, store: Arc<dyn Store>) -> Self {
+        let known = Mutex::default();
+        Self { shared: Arc::new(Shared { role: role.to_owned(), store, known }) }
     }
 
-    /// The shards, once they run.
-    pub(crate) fn attach(&self, shards: Vec<watch::Receiver<node::ShardStatus>>) {
-        *self.shared.shards.lock().unwrap_or_else(PoisonError::into_inner) = shards;
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who we are and the shards, once they run.
+    pub(crate) fn attach(&self, me: Identity, shards: Vec<watch::Receiver<node::ShardStatus>>) {
+        let mut known = self.known();
+        known.me = Some(me);
+        known.shards = shards;
     }
 
     pub(crate) fn shards(&self) -> Vec<node::ShardStatus> {
-        let shards = self.shared.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        shards.iter().map(|shard| shard.borrow().clone()).collect()
+        self.known().shards.iter().map(|shard| shard.borrow().clone()).collect()
+    }
+
+    /// Looks up who owns the shards that are not ours. While the store does not answer, what was so
+    /// last is shown: its own health tells the rest.
+    pub(crate) async fn refresh_owners(&self) {
+        let Ok(range) = range_all(&*self.shared.store, keys::owners()).await else { return };
+        let owners = range.kvs.iter().filter_map(|kv| match keys::parse(kv.key.as_ref()) {
+            Some(ParsedKey::Owner { shard }) => Some((shard, decode_record(&kv.value).ok()?)),
+            _ => None,
+        });
+        let owners = owners.collect();
+        self.known().owners = owners;
     }
 
     pub(crate) fn store(&self) -> StoreStatus {
@@ -60,14 +83,19 @@ impl View {
         StoreStatus { healthy, kind: "embedded".to_owned(), message }
     }
 
-    fn shard(&self, status: &node::ShardStatus) -> ShardStatus {
-        let owned = matches!(status.phase, node::ShardPhase::Running | node::ShardPhase::Loading);
+    fn shard(&self, known: &Known, status: &node::ShardStatus) -> ShardStatus {
+        let ours = matches!(status.phase, node::ShardPhase::Running | node::ShardPhase::Loading);
+        let (owner, owned_since) = match (&known.me, known.owners.get(&status.shard.0)) {
+            (Some(me), _) if ours => (me.id.clone(), status.since),
+            (_, Some(owner)) => (owner.master.clone(), owner.since),
+            _ => (String::new(), status.since),
+        };
         let connection = status.mesos.as_ref().map(|mesos| &mesos.connection);
         let problem = connection.and_then(|c| c.last_problem.clone());
         ShardStatus {
             number: status.shard.0,
-            owner: if owned { self.shared.master.id.clone() } else { String::new() },
-            owned_since: status.since,
+            owner,
+            owned_since,
             framework_id: connection.and_then(|c| c.framework_id.clone()).unwrap_or_default(),
             role: Settings::role_of(status.shard, &self.shared.role),
             connection: match connection.map(|c| &c.state) {
@@ -84,10 +112,33 @@ impl View {
     }
 }
 
+/// This master, and those that own shards: of others only the ownership keys tell.
+fn masters(known: &Known) -> Vec<MasterStatus> {
+    let me = known.me.iter().map(|me| MasterStatus {
+        id: me.id.clone(),
+        address: me.address.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: me.started_at,
+        answering: true,
+    });
+    let is_other = |owner: &&OwnerRecord| known.me.as_ref().is_none_or(|me| me.id != owner.master);
+    let others = known.owners.values().filter(is_other);
+    let others: BTreeMap<_, _> = others.map(|owner| (&owner.master, &owner.address)).collect();
+    let others = others.into_iter().map(|(id, address)| MasterStatus {
+        id: id.clone(),
+        address: address.clone(),
+        ..MasterStatus::default()
+    });
+    me.chain(others).collect()
+}
+
 impl ClusterView for View {
     fn status(&self) -> ClusterStatus {
         let statuses = self.shards();
-        let shards: Vec<_> = statuses.iter().map(|status| self.shard(status)).collect();
+        let known = self.known();
+        let shards: Vec<_> = statuses.iter().map(|status| self.shard(&known, status)).collect();
+        let masters = masters(&known);
+        drop(known);
         let leader = statuses
             .iter()
             .find_map(|status| status.mesos.as_ref()?.connection.leader.clone())
@@ -95,7 +146,7 @@ impl ClusterView for View {
         let connected = shards.iter().any(|shard| shard.connection == Connection::Subscribed);
         let message = shards.iter().map(|s| s.message.as_str()).find(|m| !m.is_empty());
         ClusterStatus {
-            masters: vec![self.shared.master.clone()],
+            masters,
             mesos: MesosStatus {
                 connected,
                 leader,

@@ -1,6 +1,8 @@
 //! Logs: structured events of `tracing`, as text for people or JSON for programs.
 
+use std::fs::File;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -19,13 +21,15 @@ pub enum LogFormat {
 }
 
 /// Where events are written to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum LogOutput {
     /// Standard output.
     #[default]
     Stdout,
     /// Standard error.
     Stderr,
+    /// The end of a file, which is created if need be.
+    File(PathBuf),
 }
 
 /// What is logged, how and where to.
@@ -37,6 +41,9 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// Where to.
     pub output: LogOutput,
+    /// Whether events carry the name of their thread: where several masters share a process, it
+    /// tells whose an event is.
+    pub thread_names: bool,
 }
 
 impl Default for LogOptions {
@@ -45,6 +52,7 @@ impl Default for LogOptions {
             directives: "info".into(),
             format: LogFormat::default(),
             output: LogOutput::default(),
+            thread_names: false,
         }
     }
 }
@@ -60,6 +68,14 @@ pub enum LoggingError {
         /// What is wrong with them.
         reason: String,
     },
+    /// The log file cannot be written to.
+    #[error("cannot write to the log {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Something has set up logging in this process before.
     #[error("logging is set up already in this process")]
     AlreadySet,
@@ -69,12 +85,17 @@ pub enum LoggingError {
 ///
 /// # Errors
 ///
-/// When the directives are not understood, or when logging was set up before; the earlier set-up
-/// then stays as it is.
+/// When the directives are not understood, when the file cannot be opened, or when logging was set up
+/// before; the earlier set-up then stays as it is.
 pub fn init_logging(options: &LogOptions) -> Result<(), LoggingError> {
-    let (writer, is_terminal) = match options.output {
+    let (writer, is_terminal) = match &options.output {
         LogOutput::Stdout => (BoxMakeWriter::new(std::io::stdout), std::io::stdout().is_terminal()),
         LogOutput::Stderr => (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal()),
+        LogOutput::File(path) => {
+            let file = File::options().create(true).append(true).open(path);
+            let file = file.map_err(|source| LoggingError::File { path: path.clone(), source })?;
+            (BoxMakeWriter::new(file), false)
+        }
     };
     let wants_colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
     subscriber(options, wants_colour, writer)?.try_init().map_err(|_| LoggingError::AlreadySet)
@@ -97,6 +118,7 @@ where
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(ansi)
+        .with_thread_names(options.thread_names)
         // A log that cannot be written must not end the program, and there is nowhere to say so.
         .log_internal_errors(false);
     Ok(match options.format {
@@ -157,6 +179,14 @@ mod tests {
     fn directives_choose_by_module() {
         assert_eq!(logged("off,peloton_telemetry=debug", LogFormat::Text).lines().count(), 2);
         assert_eq!(logged("debug,peloton_telemetry=warn", LogFormat::Text), "");
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_opened_is_named() {
+        let output = LogOutput::File("/nonexistent/masters.log".into());
+        let options = LogOptions { output, ..LogOptions::default() };
+        let error = init_logging(&options).unwrap_err().to_string();
+        assert_eq!(error, "cannot write to the log /nonexistent/masters.log");
     }
 
     #[test]

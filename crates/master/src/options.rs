@@ -1,0 +1,64 @@
+//! The configuration as the parts take it.
+
+use peloton_config::MasterConfig;
+use peloton_core::Settings;
+use peloton_mesos as mesos;
+use peloton_model::ShardId;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long shards stay with a master that is not heard of.
+const LEASE_TTL: Duration = Duration::from_secs(5);
+
+/// How the API is served.
+pub(crate) fn api(config: &MasterConfig) -> peloton_api::Options {
+    peloton_api::Options {
+        listen: config.master.listen.to_string(),
+        port: config.master.port,
+        max_request_bytes: config.master.max_request_bytes,
+        drain_timeout: config.master.shutdown_timeout(),
+        ..Default::default()
+    }
+}
+
+/// How shards are run; the cluster's id is still to be filled in.
+pub(crate) fn node(
+    config: &MasterConfig,
+    master: &str,
+    address: SocketAddr,
+    shards: u16,
+) -> peloton_node::Options {
+    let framework = &config.mesos.framework;
+    let settings = mesos::FrameworkSettings {
+        user: framework.user.clone(),
+        name: framework.name.clone(),
+        role: framework.role.clone(),
+        principal: Some(framework.principal.clone()).filter(|p| !p.is_empty()),
+        failover_timeout_ms: framework.failover_timeout.saturating_mul(1000),
+        checkpoint: framework.checkpoint,
+        hostname: None,
+        webui_url: None,
+        capabilities: mesos::FrameworkSettings::default_capabilities(),
+    };
+    let masters = config.mesos.addresses().iter().map(ToString::to_string).collect();
+    let credential = framework.secret.as_ref().map(|secret| mesos::Credential {
+        principal: framework.principal.clone(),
+        secret: secret.reveal().to_owned(),
+    });
+    let mut core = Settings::new(ShardId(0), &framework.role);
+    core.unreachable_replace_ms = config.agents.unreachable_replace_secs.saturating_mul(1000);
+    core.mass_unreachable_percent = u32::from(config.agents.mass_unreachable_percent);
+    peloton_node::Options {
+        cluster: String::new(),
+        master: master.to_owned(),
+        address: address.to_string(),
+        shards,
+        lease_ttl: LEASE_TTL,
+        mesos: mesos::Options {
+            api_path: config.mesos.api_path.clone(),
+            credential,
+            ..mesos::Options::new(masters, settings)
+        },
+        settings: core,
+    }
+}
