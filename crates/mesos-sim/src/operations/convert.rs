@@ -159,8 +159,32 @@ pub fn apply(
     operation: &Operation,
     role: Option<&str>,
 ) -> Result<(Resources, Vec<Conversion>), String> {
+    if let Some(role) = role
+        && let Some((consumed, other)) = allocated_elsewhere(operation, role)
+    {
+        let all = resources.display(Some(role));
+        return Err(format!("{all} does not contain {}", consumed.display(Some(&other))));
+    }
     let conversions =
         conversions(operation).map_err(|error| format!("Cannot get conversions: {error}"))?;
     let result = apply_all(resources, &conversions, role)?;
     Ok((result, conversions))
+}
+
+/// What an operation wants of another role's allocation, and which role.
+fn allocated_elsewhere(operation: &Operation, role: &str) -> Option<(Resources, String)> {
+    let lists = [
+        operation.reserve.as_ref().map(|it| it.resources.as_slice()),
+        operation.unreserve.as_ref().map(|it| it.resources.as_slice()),
+        operation.create.as_ref().map(|it| it.volumes.as_slice()),
+        operation.destroy.as_ref().map(|it| it.volumes.as_slice()),
+        operation.grow_volume.as_ref().map(|it| std::slice::from_ref(&it.volume)),
+        operation.shrink_volume.as_ref().map(|it| std::slice::from_ref(&it.volume)),
+    ];
+    let other = lists.into_iter().flatten().flatten().find_map(|resource| {
+        let allocated = resource.allocation_info.as_ref()?.role.as_deref()?;
+        (allocated != role).then(|| allocated.to_owned())
+    })?;
+    let consumed = conversions(operation).ok()?.into_iter().next()?.consumed;
+    Some((consumed, other))
 }

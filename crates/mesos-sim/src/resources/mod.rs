@@ -19,6 +19,7 @@ pub use kind::{Kind, Name, Reservation, Shape, Stack, is_strict_subrole_of};
 pub use proto::{allocate_proto, downgrade, upgrade};
 pub use quantities::Quantities;
 pub use text::{display_labels, display_proto, display_proto_list};
+pub(crate) use validate::validate_one;
 pub use validate::{validate, validate_role};
 pub use value::{UNIT, Value};
 
@@ -54,6 +55,12 @@ impl Resource {
     #[must_use]
     pub fn copies(&self) -> u32 {
         self.copies
+    }
+
+    /// One copy of it.
+    #[must_use]
+    pub fn single(&self) -> Self {
+        Self { copies: 1, ..self.clone() }
     }
 
     /// Whether there is nothing of it.
