@@ -1,4 +1,4 @@
-//! Tasks of the project: build, demo, test, ci, tidy, readme.
+//! Tasks of the project: build, demo, test, ci, tidy, readme, scale.
 //!
 //! Everything that people and CI do with the source tree is a command here, so that both do the
 //! same. It is plain `std` and a few small crates, because a fresh machine compiles it before
@@ -17,6 +17,7 @@ mod readme;
 mod signals;
 mod suite;
 mod tidy;
+mod tools;
 mod workspace;
 
 use anyhow::Result;
@@ -47,6 +48,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo(options) => demo::run(&options)?,
         Task::Readme => readme::run(true)?,
         Task::Tidy => tidy::run()?,
+        Task::Tool(tool, arguments) => tools::run(tool, &arguments)?,
         Task::Test => return ci::test(),
         Task::Ci => return ci::ci(),
     }

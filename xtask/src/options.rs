@@ -1,5 +1,6 @@
 //! The command line of the tasks.
 
+use crate::tools::Tool;
 use anyhow::{Result, bail};
 
 /// What `cargo xtask help` prints.
@@ -15,7 +16,8 @@ Usage: cargo xtask <task>
   test                build everything and run all tests
   ci                  all of the above, formatting, lints, style, docs and the README's commands
   tidy                style and structure: crate edges, limits, links
-  readme              run the README's tour against a demo cluster";
+  readme              run the README's tour against a demo cluster
+  scale [--help]      measure a master with 50,000 simulated agents and 1,000,000 instances";
 
 /// How to demonstrate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub(crate) struct DemoOptions {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Print the usage.
     Help,
@@ -41,6 +43,8 @@ pub(crate) enum Task {
     Readme,
     /// Check style and structure.
     Tidy,
+    /// Run a program that reads its arguments itself.
+    Tool(Tool, Vec<String>),
     /// Run all tests.
     Test,
     /// Run everything.
@@ -52,6 +56,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Task> {
     let arguments: Vec<String> = arguments.collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some((task, flags)) = words.split_first() else { bail!("which task?") };
+    if let Some(tool) = Tool::named(task) {
+        return Ok(Task::Tool(tool, arguments[1..].to_vec()));
+    }
     let allowed: &[&str] = match *task {
         "build" => &["--release"],
         "demo" => &["--once", "--stay", "--keep"],
@@ -100,6 +107,8 @@ mod tests {
         assert_eq!(parsed("demo --once").unwrap(), Task::Demo(once));
         assert_eq!(parsed("build --release").unwrap(), Task::Build { release: true });
         assert_eq!(parsed("ci").unwrap(), Task::Ci);
+        let arguments = vec!["--agents".to_owned(), "9".to_owned()];
+        assert_eq!(parsed("scale --agents 9").unwrap(), Task::Tool(Tool::Scale, arguments));
     }
 
     #[test]
