@@ -254,6 +254,12 @@ impl Job {
         let grace_ms = self.config().map(|c| c.kill_policy.grace_period_secs * 1000);
         let now = ctx.now;
         let Some(instance) = self.instances.get_mut(i as usize) else { return };
+        #[cfg(feature = "planted-bugs")]
+        if ctx.settings.bug == Some(crate::Bug::KillOnce)
+            && instance.record.killing.is_some_and(|killing| killing.since < now)
+        {
+            return;
+        }
         instance.asked_at = now;
         let task = instance.record.task_id(&self.id, i).to_string();
         let agent = instance.record.agent.clone();

@@ -20,6 +20,8 @@ mod job;
 mod offers;
 mod output;
 mod persist;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod reconcile;
 mod recover;
 mod shard;
@@ -32,5 +34,7 @@ pub use input::{
 };
 pub use output::{Accept, Effect, Launch, Operation, Output, Write};
 pub use persist::{PersistError, encode};
+#[cfg(feature = "planted-bugs")]
+pub use planted::Bug;
 pub use recover::{RecordError, Snapshot};
 pub use shard::{Settings, Shard, Totals};

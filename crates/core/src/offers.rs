@@ -77,6 +77,10 @@ impl Shard {
         };
         let Some(held) = job.slots.get_mut(&(i, slot)) else { return };
         if held.record.state == SlotState::Releasing {
+            #[cfg(feature = "planted-bugs")]
+            if self.ctx.settings.bug == Some(crate::Bug::ForgetRelease) {
+                return;
+            }
             let id = unreserve_id(&name, &mut self.ctx);
             held.seen_at = self.ctx.now;
             held.unreserve = Some(id.clone());

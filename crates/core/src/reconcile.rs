@@ -29,6 +29,10 @@ impl Reconcile {
 
 impl Shard {
     pub(crate) fn start_reconciliation(&mut self) {
+        #[cfg(feature = "planted-bugs")]
+        if self.ctx.settings.bug == Some(crate::Bug::ForgetReconciliation) {
+            return;
+        }
         self.reconcile.waiting.clear();
         self.reconcile.again_ms = ASK_AGAIN_MS.0;
         for job in self.jobs.values() {

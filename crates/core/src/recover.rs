@@ -98,6 +98,10 @@ impl Shard {
             shard.config_stored(&id, config.version, config.config);
         }
         for (id, i, record) in snapshot.instances {
+            #[cfg(feature = "planted-bugs")]
+            if shard.ctx.settings.bug == Some(crate::Bug::KillBeforeLoad) {
+                continue;
+            }
             shard.restore_instance(&id, i, record);
         }
         for (id, i, slot, record) in snapshot.slots {
@@ -149,6 +153,10 @@ impl Shard {
         job.recount();
         if let Some(summary) = summary {
             job.restore_summary(summary);
+            #[cfg(feature = "planted-bugs")]
+            if self.ctx.settings.bug == Some(crate::Bug::ReuseRunNumbers) {
+                (job.summary.run_floor, job.summary.run_high) = (0, 0);
+            }
         }
         job.resume_waiting(&mut self.ctx);
         match desired {

@@ -33,6 +33,9 @@ pub struct Settings {
     /// For how long the run number of a deleted job is remembered, in milliseconds; longer than Mesos
     /// can know of its tasks.
     pub remember_deleted_ms: u64,
+    /// What is wrong on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::Bug>,
 }
 
 impl Settings {
@@ -54,6 +57,8 @@ impl Settings {
             forget_agent_ms: 3_600_000,
             launch_check_ms: 30_000,
             remember_deleted_ms: 30 * 24 * 3_600_000,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
     }
 }

@@ -163,6 +163,10 @@ impl<'a> Run<'a> {
 
     /// The same lease, renewed; or the end.
     fn renewed(&mut self, held: Option<Held>) -> Result<(), RunError> {
+        #[cfg(feature = "planted-bugs")]
+        if self.runner.options.settings.bug == Some(peloton_core::Bug::IgnoreLostLease) {
+            return Ok(());
+        }
         match held {
             Some(held) if held.id == self.claim.lease.id => {
                 self.claim.lease = held;
@@ -191,6 +195,8 @@ impl<'a> Run<'a> {
     }
 
     fn take(&mut self, mut output: Output) {
+        #[cfg(feature = "planted-bugs")]
+        self.send_too_early(&mut output);
         self.wake_at = output.wake_at;
         self.pending.push(self.epoch, &mut output);
     }
@@ -216,6 +222,10 @@ impl<'a> Run<'a> {
         let mut txn = Txn::new()
             .when_unchanged(keys::owner(shard), self.claim.owner)
             .when_unchanged(keys::actual_fence(shard), self.claim.fence);
+        #[cfg(feature = "planted-bugs")]
+        if self.runner.options.settings.bug == Some(peloton_core::Bug::CommitWithoutFence) {
+            txn.compares.truncate(1);
+        }
         txn.then.clone_from(&ops);
         let txn = txn.put(keys::actual_fence(shard), mark.clone());
         let store = self.runner.store.clone();
@@ -270,7 +280,11 @@ impl<'a> Run<'a> {
             self.tell(&effect);
             self.outbox.push(&self.identity, epoch, effect);
         }
-        if !self.claim.lease.is_certain() {
+        let certain = self.claim.lease.is_certain();
+        #[cfg(feature = "planted-bugs")]
+        let certain =
+            certain || self.runner.options.settings.bug == Some(peloton_core::Bug::IgnoreLostLease);
+        if !certain {
             return Sent::NoLease;
         }
         if self.outbox.flush(&self.client) { Sent::All } else { Sent::NoRoom }
@@ -419,6 +433,26 @@ impl<'a> Run<'a> {
             if self.committed(result).is_err() {
                 return;
             }
+        }
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+impl Run<'_> {
+    /// Lets effects of the planted bug's kind leave before the writes that came with them are durable.
+    fn send_too_early(&mut self, output: &mut Output) {
+        use peloton_core::Bug;
+        let bug = self.runner.options.settings.bug;
+        let early = |effect: &Effect| match effect {
+            Effect::Acknowledge { .. } => bug == Some(Bug::AcknowledgeBeforeCommit),
+            Effect::Accept(_) => bug == Some(Bug::LaunchBeforeCommit),
+            _ => false,
+        };
+        let (now, later) = std::mem::take(&mut output.effects).into_iter().partition(early);
+        output.effects = later;
+        let now: Vec<Effect> = now;
+        for effect in now {
+            self.outbox.push(&self.identity, self.epoch, effect);
         }
     }
 }

@@ -1,0 +1,40 @@
+//! Bugs that are there on purpose, so that the simulation can show that it finds them. They exist only
+//! with the feature `planted-bugs`, which nothing but the simulation turns on.
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// Status updates are acknowledged before the state that they bring is durable.
+    AcknowledgeBeforeCommit,
+    /// Tasks are launched before their runs are durable.
+    LaunchBeforeCommit,
+    /// Slots that are to be released are not released.
+    ForgetRelease,
+    /// A master whose lease is lost goes on.
+    IgnoreLostLease,
+    /// Commits do not compare the fence.
+    CommitWithoutFence,
+    /// After a restart, the run numbers of removed instances and deleted jobs come again.
+    ReuseRunNumbers,
+    /// A shard begins before its instances are loaded, and kills tasks that it does not know.
+    KillBeforeLoad,
+    /// Mesos is not asked what became of the tasks while the connection was broken.
+    ForgetReconciliation,
+    /// A kill that was sent once is not sent again.
+    KillOnce,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::AcknowledgeBeforeCommit,
+        Self::LaunchBeforeCommit,
+        Self::ForgetRelease,
+        Self::IgnoreLostLease,
+        Self::CommitWithoutFence,
+        Self::ReuseRunNumbers,
+        Self::KillBeforeLoad,
+        Self::ForgetReconciliation,
+        Self::KillOnce,
+    ];
+}
