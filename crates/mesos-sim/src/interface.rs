@@ -32,8 +32,28 @@ pub struct Settings {
     /// How long a message between the master and an agent takes, drawn from this range for each; the
     /// order on one connection is kept. 0 to 0 delivers at once.
     pub message_delay_ms: (u64, u64),
+    /// After a master's fail-over, an agent waits up to so long before it registers again: 1,000.
+    pub registration_backoff_ms: u64,
     /// What the master says it is: `127.0.0.1:5050`. Goes into SUBSCRIBED's MasterInfo.
     pub address: (String, u16),
+}
+
+impl Default for Settings {
+    /// As Mesos 1.11 does without flags, and without delays.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            allocation_interval_ms: 1_000,
+            heartbeat_interval_ms: 15_000,
+            agent_timeout_ms: 75_000,
+            agent_reregister_timeout_ms: 600_000,
+            update_retry_min_ms: 10_000,
+            update_retry_max_ms: 600_000,
+            message_delay_ms: (0, 0),
+            registration_backoff_ms: 1_000,
+            address: ("127.0.0.1".to_owned(), 5050),
+        }
+    }
 }
 
 /// An agent as its flags would describe it.
