@@ -159,16 +159,28 @@ pub fn apply(
     operation: &Operation,
     role: Option<&str>,
 ) -> Result<(Resources, Vec<Conversion>), String> {
-    if let Some(role) = role
-        && let Some((consumed, other)) = allocated_elsewhere(operation, role)
-    {
-        let all = resources.display(Some(role));
-        return Err(format!("{all} does not contain {}", consumed.display(Some(&other))));
+    if let Some(role) = role {
+        check_allocation(resources, operation, role)?;
     }
     let conversions =
         conversions(operation).map_err(|error| format!("Cannot get conversions: {error}"))?;
     let result = apply_all(resources, &conversions, role)?;
     Ok((result, conversions))
+}
+
+/// Refuses an operation on resources that its framework says are allocated to another role than these.
+///
+/// # Errors
+///
+/// In Mesos's words: what is allocated to another role is not contained.
+pub fn check_allocation(
+    resources: &Resources,
+    operation: &Operation,
+    role: &str,
+) -> Result<(), String> {
+    let Some((consumed, other)) = allocated_elsewhere(operation, role) else { return Ok(()) };
+    let (all, part) = (resources.display(Some(role)), consumed.display(Some(&other)));
+    Err(format!("{all} does not contain {part}"))
 }
 
 /// What an operation wants of another role's allocation, and which role.

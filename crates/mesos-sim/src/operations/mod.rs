@@ -13,7 +13,7 @@ mod launch;
 mod resource;
 mod validate;
 
-pub use convert::{Conversion, apply, apply_all, conversions};
+pub use convert::{Conversion, apply, apply_all, check_allocation, conversions};
 pub use launch::{
     validate_executor_resources, validate_group_fits, validate_limits, validate_task_fits,
     validate_task_resources,

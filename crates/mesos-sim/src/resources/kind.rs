@@ -3,8 +3,9 @@
 use peloton_proto::mesos::v1;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
+use v1::resource::DiskInfo;
 use v1::resource::disk_info::source::Type as SourceType;
-use v1::resource::{DiskInfo, disk_info::Source};
+use v1::resource::disk_info::{Persistence, Source};
 
 /// A resource's name. The usual ones cost nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,7 +118,8 @@ pub struct Kind {
     name: Name,
     shape: Shape,
     reservations: Stack,
-    disk: Option<DiskInfo>,
+    /// Apart, as it is large and most have none.
+    disk: Option<Arc<DiskInfo>>,
     revocable: bool,
     shared: bool,
     provider: Option<Arc<str>>,
@@ -148,12 +150,12 @@ impl Kind {
         name: Name,
         shape: Shape,
         reservations: Stack,
-        disk: Option<DiskInfo>,
+        disk: Option<Arc<DiskInfo>>,
         revocable: bool,
         shared: bool,
         provider: Option<Arc<str>>,
     ) -> Self {
-        let exclusive = disk.as_ref().is_some_and(is_exclusive);
+        let exclusive = disk.as_deref().is_some_and(is_exclusive);
         let mut kind = Self {
             name,
             shape,
@@ -210,7 +212,7 @@ impl Kind {
     /// What it is as a disk.
     #[must_use]
     pub fn disk(&self) -> Option<&DiskInfo> {
-        self.disk.as_ref()
+        self.disk.as_deref()
     }
 
     /// The id of a persistent volume.
@@ -253,10 +255,10 @@ impl Kind {
 
     /// The same as what it was before a persistent volume was made of it.
     pub(super) fn without_volume(&self) -> Self {
-        let disk = self.disk.as_ref().filter(|disk| disk.source.is_some()).map(|disk| DiskInfo {
-            persistence: None,
-            volume: None,
-            source: disk.source.clone(),
+        let with_source = self.disk.as_deref().filter(|disk| disk.source.is_some());
+        let disk = with_source.map(|disk| {
+            let source = disk.source.clone();
+            Arc::new(DiskInfo { persistence: None, volume: None, source })
         });
         Self::build(
             self.name.clone(),
@@ -301,7 +303,7 @@ impl PartialEq for Kind {
                 || self.reservations == other.reservations)
             && self.provider == other.provider
             && match (&self.disk, &other.disk) {
-                (Some(mine), Some(theirs)) => same_disk(mine, theirs),
+                (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs) || same_disk(mine, theirs),
                 (mine, theirs) => mine.is_none() && theirs.is_none(),
             }
     }
@@ -311,8 +313,9 @@ impl Eq for Kind {}
 
 /// A disk is the same by its source and persistence id: where a volume is mounted is a matter of use.
 fn same_disk(mine: &DiskInfo, theirs: &DiskInfo) -> bool {
-    let id = |disk: &DiskInfo| disk.persistence.as_ref().map(|persistence| persistence.id.clone());
-    same_source(mine.source.as_ref(), theirs.source.as_ref()) && id(mine) == id(theirs)
+    let id = |persistence: &Persistence| persistence.id.clone();
+    same_source(mine.source.as_ref(), theirs.source.as_ref())
+        && mine.persistence.as_ref().map(id) == theirs.persistence.as_ref().map(id)
 }
 
 fn same_source(mine: Option<&Source>, theirs: Option<&Source>) -> bool {

@@ -121,7 +121,7 @@ fn read(resource: &v1::Resource, last_stack: &mut Stack) -> Option<Resource> {
         name,
         shape,
         Arc::clone(last_stack),
-        resource.disk.clone(),
+        resource.disk.clone().map(Arc::new),
         resource.revocable.is_some(),
         resource.shared.is_some(),
         resource.provider_id.as_ref().map(|id| id.value.as_str().into()),
