@@ -14,6 +14,12 @@ pub enum Error {
         /// What is missing, and what was tried.
         why: String,
     },
+    /// There can be no etcd on this machine.
+    #[error("no etcd can be had on this machine: {why}")]
+    NoEtcd {
+        /// What was tried.
+        why: String,
+    },
     /// A program that the set-up runs failed.
     #[error("{program} failed ({status}): {output}")]
     Program {
@@ -74,8 +80,8 @@ impl Error {
         Self::io(format!("cannot {verb} {}", path.display()))
     }
 
-    /// Whether there simply is no Mesos to be had here (as opposed to a failure of it).
+    /// Whether there simply is no Mesos, or no etcd, to be had here (as opposed to a failure of it).
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::NoEtcd { .. })
     }
 }

@@ -24,6 +24,7 @@ use std::io::Write as _;
 
 pub mod binaries;
 mod error;
+pub mod etcd;
 mod mesos;
 mod node;
 pub mod operator;
@@ -35,7 +36,7 @@ pub use error::{Error, Result};
 pub use mesos::Mesos;
 pub use operator::Operator;
 pub use options::{AgentOptions, MAX_AGENTS, Options, Registry};
-pub use setup::{Installation, directory, setup};
+pub use setup::{Installation, directory, setup, setup_etcd};
 
 /// Makes sure that there is a Mesos on this machine, for a test that needs one.
 ///

@@ -17,8 +17,11 @@ use std::process::Command;
 
 use crate::error::{Error, Result};
 
+mod etcd;
 mod native;
 mod package;
+
+pub use etcd::setup_etcd;
 
 /// Changes when the way of building changes without a change of the sources.
 const BUILD_REVISION: u32 = 1;

@@ -43,6 +43,7 @@ const CRATES: &[Crate] = &[
     known("peloton-core", Layer::Pure, &["peloton-model", "peloton-placement", "peloton-store"]),
     known("peloton-mesos-wire", Layer::Pure, &["peloton-model", "peloton-core", "peloton-proto"]),
     known("peloton-store-embedded", Layer::Shell, &["peloton-store"]),
+    known("peloton-store-etcd", Layer::Shell, &["peloton-store"]),
     known("peloton-mesos", Layer::Shell, &["peloton-mesos-wire", "peloton-proto"]),
     known(
         "peloton-node",
@@ -62,6 +63,11 @@ const CRATES: &[Crate] = &[
         &["peloton-model", "peloton-proto", "peloton-store", "peloton-telemetry"],
     ),
     known("peloton-task-runner", Layer::Shell, &[]),
+    known(
+        "peloton-mesos-sim-server",
+        Layer::Shell,
+        &["peloton-mesos-sim", "peloton-proto", "peloton-task-runner"],
+    ),
     known("peloton-config", Layer::Shell, &[]),
     known("peloton-telemetry", Layer::Shell, &[]),
     known("peloton-client", Layer::Shell, &["peloton-proto"]),
@@ -73,6 +79,7 @@ const CRATES: &[Crate] = &[
             "peloton-telemetry",
             "peloton-store",
             "peloton-store-embedded",
+            "peloton-store-etcd",
             "peloton-mesos",
             "peloton-node",
             "peloton-api",
@@ -80,7 +87,21 @@ const CRATES: &[Crate] = &[
             "peloton-core",
         ],
     ),
-    known("peloton", Layer::Program, &["peloton-client", "peloton-proto", "peloton-model"]),
+    // The command line is a client, and for `minicluster` also what it is a client of, in one process
+    // (decision 0015): only in `commands/minicluster`.
+    known(
+        "peloton",
+        Layer::Program,
+        &[
+            "peloton-client",
+            "peloton-proto",
+            "peloton-model",
+            "peloton-config",
+            "peloton-telemetry",
+            "peloton-master",
+            "peloton-mesos-sim-server",
+        ],
+    ),
     known("peloton-testbed", Layer::Confidence, &["peloton-task-runner"]),
     known("peloton-system-tests", Layer::Confidence, &[]),
     known("peloton-conformance", Layer::Confidence, &["peloton-proto", "peloton-testbed"]),
