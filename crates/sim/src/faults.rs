@@ -1,0 +1,231 @@
+//! What goes wrong, and what ends it.
+
+use crate::link::Way;
+use crate::mesos::agent;
+use crate::plan::Fault;
+use crate::world::{Undo, World};
+use peloton_mesos_sim::AgentIndex;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How the agents are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AgentIs {
+    Well,
+    /// Something is wrong that will be undone.
+    Ill,
+    /// Lost for ever.
+    Lost,
+}
+
+/// All agents, also those that were lost.
+#[derive(Debug)]
+pub(crate) struct Agents(Vec<AgentIs>);
+
+impl Agents {
+    pub(crate) fn new(count: u32) -> Self {
+        Self(vec![AgentIs::Well; count as usize])
+    }
+
+    fn well(&self) -> Vec<u32> {
+        (0..).zip(&self.0).filter(|(_, is)| **is == AgentIs::Well).map(|(i, _)| i).collect()
+    }
+
+    fn set(&mut self, index: u32, is: AgentIs) {
+        if let Some(agent) = self.0.get_mut(index as usize) {
+            *agent = is;
+        }
+    }
+}
+
+/// Lets a fault happen; what happened, in words, or nothing where there is nobody to whom it could.
+pub(crate) fn strike(world: &mut World, fault: Fault) -> Option<String> {
+    match fault {
+        Fault::MasterCrash
+        | Fault::MasterStop
+        | Fault::MasterPause
+        | Fault::ClockJump
+        | Fault::StoreCut
+        | Fault::MesosCut
+        | Fault::MesosBreak => of_master(world, fault),
+        Fault::StoreTrouble => {
+            let r = &mut world.random;
+            let (fails, slow) = (r.within(50, 700), [0, 200, 3_000][r.below(3) as usize]);
+            let for_ms = r.within(2_000, 60_000);
+            world.sim.store.trouble(fails, slow);
+            world.undo_after(for_ms, Undo::StoreWell);
+            Some(format!(
+                "the store fails {fails} of 1000 and is slow by {slow} ms for {for_ms} ms"
+            ))
+        }
+        Fault::Compaction => {
+            world.sim.store.compact();
+            Some("the store forgets its history".to_owned())
+        }
+        Fault::MesosFailOver => {
+            if !world.sim.with_mesos(|side| side.up) {
+                return None;
+            }
+            world.sim.with_mesos(|side| side.model.fail_over_master());
+            Some("the Mesos master fails over".to_owned())
+        }
+        Fault::MesosDown => {
+            let up = world.sim.with_mesos(|side| std::mem::replace(&mut side.up, false));
+            if !up {
+                return None;
+            }
+            world.sim.with_mesos(|side| side.model.stop_master());
+            let for_ms = world.random.within(1_000, 180_000);
+            world.undo_after(for_ms, Undo::MesosUp);
+            Some(format!("Mesos is down for {for_ms} ms"))
+        }
+        Fault::AgentPartition | Fault::AgentRestart | Fault::AgentLoss | Fault::AgentGone => {
+            of_agent(world, fault)
+        }
+        Fault::TaskFailure => None,
+    }
+}
+
+fn of_master(world: &mut World, fault: Fault) -> Option<String> {
+    let living: Vec<usize> = (0..world.masters.len())
+        .filter(|i| world.masters[*i].as_ref().is_some_and(|m| m.link.is_on() && !m.is_stopping()))
+        .collect();
+    let number = *world.random.pick(&living)?;
+    let sim = world.sim.clone();
+    let now = sim.now_ms();
+    let r = &mut world.random;
+    let long = |r: &mut crate::random::Random| {
+        if r.coin() { r.within(100, 15_000) } else { r.within(5_000, 400_000) }
+    };
+    let master = world.masters[number].as_mut()?;
+    let (name, link) = (master.link.name.clone(), master.link.clone());
+    let words = match fault {
+        Fault::MasterCrash => {
+            master.kill();
+            let for_ms = r.within(10, 60_000);
+            world.undo_after(for_ms, Undo::StartMaster(number));
+            format!("{name} is killed, and starts again in {for_ms} ms")
+        }
+        Fault::MasterStop => {
+            master.stop();
+            let for_ms = r.within(25_000, 60_000);
+            world.undo_after(for_ms, Undo::StartMaster(number));
+            format!("{name} stops, and starts again in {for_ms} ms")
+        }
+        Fault::MasterPause => {
+            let for_ms = r.within(50, sim.plan.lease_ms * 4);
+            link.pause(now + for_ms);
+            format!("{name} stands still for {for_ms} ms")
+        }
+        Fault::ClockJump => {
+            let by = i64::try_from(r.within(0, 120_000)).unwrap_or(0) - 60_000;
+            master.clock_off_ms.fetch_add(by, Relaxed);
+            format!("the clock of {name} jumps by {by} ms")
+        }
+        Fault::StoreCut => {
+            let for_ms = long(r);
+            link.cut(Way::Store, now + for_ms);
+            format!("{name} is cut off from the store for {for_ms} ms")
+        }
+        Fault::MesosCut => {
+            let for_ms = long(r);
+            link.cut(Way::Mesos, now + for_ms);
+            format!("{name} is cut off from Mesos for {for_ms} ms")
+        }
+        _ => {
+            link.reset();
+            let streams = crate::sim::lock(&sim.mesos).streams_of(&link);
+            for id in streams {
+                sim.break_stream(id);
+            }
+            format!("the connections of {name} to Mesos are reset")
+        }
+    };
+    Some(words)
+}
+
+fn of_agent(world: &mut World, fault: Fault) -> Option<String> {
+    let well = world.agents.well();
+    // Somebody has to be there to take what is placed anew.
+    if well.len() < 2 {
+        return None;
+    }
+    let index = *world.random.pick(&well)?;
+    let sim = world.sim.clone();
+    let r = &mut world.random;
+    let for_ms = if r.coin() { r.within(500, 60_000) } else { r.within(30_000, 900_000) };
+    world.agents.set(index, AgentIs::Ill);
+    Some(match fault {
+        Fault::AgentPartition => {
+            sim.with_mesos(|side| side.model.partition_agent(AgentIndex(index), true));
+            world.undo_after(for_ms, Undo::HealAgent(index));
+            format!("agent {index} is partitioned away for {for_ms} ms")
+        }
+        Fault::AgentRestart => {
+            sim.with_mesos(|side| side.model.stop_agent(AgentIndex(index)));
+            let for_ms = r.within(500, 60_000);
+            world.undo_after(for_ms, Undo::StartAgent(index));
+            format!("the process of agent {index} is away for {for_ms} ms")
+        }
+        Fault::AgentLoss if r.coin() => {
+            sim.with_mesos(|side| side.model.kill_agent_machine(AgentIndex(index)));
+            world.undo_after(for_ms, Undo::StartAgent(index));
+            format!("the machine of agent {index} is away for {for_ms} ms")
+        }
+        Fault::AgentLoss => {
+            sim.with_mesos(|side| side.model.kill_agent_machine(AgentIndex(index)));
+            replace(world, index);
+            format!("the machine of agent {index} is lost; another is added")
+        }
+        _ => {
+            let id = sim.with_mesos(|side| crate::ground::agent_id(&side.model, index));
+            let Some(id) = id else {
+                world.agents.set(index, AgentIs::Well);
+                return None;
+            };
+            let done = sim.with_mesos(|side| side.model.mark_agent_gone(&id));
+            replace(world, index);
+            format!("agent {index}, {id}, is marked gone ({done:?}); another is added")
+        }
+    })
+}
+
+/// Puts another agent in the place of one that is lost.
+fn replace(world: &mut World, index: u32) {
+    world.agents.set(index, AgentIs::Lost);
+    let next = world.agents.0.len() as u32;
+    world.agents.0.push(AgentIs::Well);
+    let spec = agent(next, &world.sim.plan);
+    world.sim.with_mesos(|side| side.model.add_agent(spec));
+}
+
+/// Ends a fault.
+pub(crate) fn undo(world: &mut World, undo: &Undo) {
+    let sim = world.sim.clone();
+    match undo {
+        Undo::StartMaster(_) => {}
+        Undo::StartAgent(index) => {
+            world.agents.set(*index, AgentIs::Well);
+            sim.with_mesos(|side| side.model.start_agent(AgentIndex(*index)));
+        }
+        Undo::HealAgent(index) => {
+            world.agents.set(*index, AgentIs::Well);
+            sim.with_mesos(|side| side.model.partition_agent(AgentIndex(*index), false));
+        }
+        Undo::MesosUp => sim.with_mesos(|side| {
+            side.up = true;
+            side.model.start_master();
+        }),
+        Undo::StoreWell => sim.store.trouble(0, 0),
+    }
+}
+
+/// Starts the masters that are still stopping.
+pub(crate) fn heal_all(world: &mut World) {
+    for number in 0..world.masters.len() {
+        let gone =
+            world.masters[number].as_ref().is_none_or(|m| !m.link.is_on() || m.is_stopping());
+        if gone {
+            world.undo_now(Undo::StartMaster(number));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What is really so in the simulated Mesos, in the words of the checkers.
+
+use crate::words::slot_of;
+use peloton_mesos_sim::{AgentIndex, Mesos};
+use std::collections::BTreeSet;
+
+/// A slot, and the agent that it is reserved on.
+pub(crate) type Reserved = (String, u32, u64, String);
+
+/// Whether a framework of this task's name is Peloton's.
+fn is_ours(id: &str) -> bool {
+    !id.starts_with("rival")
+}
+
+/// The tasks of Peloton that run, on agents that Mesos can reach or not.
+pub(crate) fn live_tasks(model: &Mesos) -> Vec<String> {
+    let mut all = Vec::new();
+    for (_, agent) in model.agents() {
+        let ids = agent.tasks().map(|(meta, _)| meta.id.to_string());
+        all.extend(ids.filter(|id| is_ours(id)));
+    }
+    all
+}
+
+/// The reservations for slots on agents that run.
+pub(crate) fn reservations(model: &Mesos) -> BTreeSet<Reserved> {
+    let mut all = BTreeSet::new();
+    for (_, agent) in model.agents().filter(|(_, agent)| agent.is_running()) {
+        let id = agent.id().unwrap_or_default();
+        for resource in agent.total().to_proto() {
+            if let Some((job, i, slot)) = slot_of(std::slice::from_ref(&resource)) {
+                all.insert((job, i, slot, id.to_owned()));
+            }
+        }
+    }
+    all
+}
+
+/// Something that is still under way, if anything is.
+pub(crate) fn pending(model: &Mesos) -> Option<String> {
+    let operation = model.operations().next();
+    let operation = operation.map(|o| format!("an operation is under way: {:?}", o.status));
+    let away = model.recovered_agents().next().map(|id| format!("{id} has not registered"));
+    operation.or(away)
+}
+
+/// The id of an agent, where it has one.
+pub(crate) fn agent_id(model: &Mesos, index: u32) -> Option<String> {
+    model.agent(AgentIndex(index))?.id().map(str::to_owned)
+}
