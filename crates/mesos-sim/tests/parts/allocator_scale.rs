@@ -42,6 +42,10 @@ enum Event {
     Replace {
         framework: u32,
     },
+    Update {
+        framework: u32,
+        suppressed: bool,
+    },
     Rejoin {
         agent: u32,
     },
@@ -62,7 +66,9 @@ fn event() -> impl Strategy<Value = Event> {
             Event::Decline { offer, whole, refuse_ms }
         }),
         1 => (agent.clone(), 1u8..9).prop_map(|(agent, cpus)| Event::Resize { agent, cpus }),
-        1 => framework.prop_map(|framework| Event::Replace { framework }),
+        1 => framework.clone().prop_map(|framework| Event::Replace { framework }),
+        3 => (framework, any::<bool>())
+            .prop_map(|(framework, suppressed)| Event::Update { framework, suppressed }),
         1 => agent.prop_map(|agent| Event::Rejoin { agent }),
     ]
 }
@@ -101,6 +107,13 @@ impl Run {
                 self.out.retain(|offer| offer.framework != fw(framework));
                 let role = ROLES[framework as usize];
                 allocator.add_framework(fw(framework), options(framework, &[role]), true);
+            }
+            Event::Update { framework, suppressed } => {
+                let mut options = options(framework, &[ROLES[framework as usize]]);
+                if suppressed {
+                    options.suppressed = options.roles.clone();
+                }
+                allocator.update_framework(fw(framework), options);
             }
             Event::Rejoin { agent } => {
                 self.out.retain(|offer| offer.agent != ag(agent));
