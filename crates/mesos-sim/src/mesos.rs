@@ -33,7 +33,15 @@ impl Mesos {
     /// A cluster with a master and no agents, at time 0.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::new_at(settings, 0)
+    }
+
+    /// A cluster that begins at a time in milliseconds since the epoch: what comes before it is not
+    /// lived through.
+    #[must_use]
+    pub fn new_at(settings: Settings, now_ms: u64) -> Self {
         let mut world = World::new(settings);
+        world.now_ms = now_ms;
         let master = Master::new(&mut world, Registry::default(), 0);
         Self {
             world,

@@ -144,6 +144,23 @@ impl Mesos {
         self.master.as_ref().map(|master| &master.registry.draining)
     }
 
+    /// The agents that an operator wants offered no more, those that are drained among them.
+    pub fn deactivated_agents(&self) -> impl Iterator<Item = &str> {
+        let registry = self.master.iter().map(|master| &master.registry);
+        registry.flat_map(|one| one.deactivated.iter().chain(one.draining.keys())).map(|id| &**id)
+    }
+
+    /// What is offered: to whom, on which agent, and what.
+    pub fn offered(&self) -> impl Iterator<Item = (FrameworkKey, AgentIndex, &Resources)> {
+        self.master.iter().flat_map(|master| master.offered())
+    }
+
+    /// The frameworks that were removed and are remembered, the oldest first.
+    pub fn completed_frameworks(&self) -> impl Iterator<Item = &v1::FrameworkInfo> {
+        let keys = self.master.iter().flat_map(|master| master.completed());
+        keys.filter_map(|key| self.world.names.framework(key)).map(|name| &*name.info)
+    }
+
     /// The planned maintenance.
     #[must_use]
     pub fn maintenance_schedule(&self) -> Option<&MaintenanceSchedule> {

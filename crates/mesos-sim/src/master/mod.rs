@@ -130,6 +130,11 @@ impl Master {
         }
     }
 
+    /// The frameworks that were removed, the oldest first.
+    pub(crate) fn completed(&self) -> impl Iterator<Item = FrameworkKey> {
+        self.completed.iter().copied()
+    }
+
     fn is_completed(&self, framework: FrameworkKey) -> bool {
         self.completed.contains(&framework)
     }

@@ -31,6 +31,11 @@ pub(super) struct InverseOffer {
 }
 
 impl Master {
+    /// What is offered, for those who look.
+    pub(crate) fn offered(&self) -> impl Iterator<Item = (FrameworkKey, AgentIndex, &Resources)> {
+        self.offers.values().map(|offer| (offer.framework, offer.agent, &offer.resources))
+    }
+
     fn offer_id(&self, number: u64) -> v1::OfferId {
         v1::OfferId { value: format!("{}-O{number}", self.id) }
     }
