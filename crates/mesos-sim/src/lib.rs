@@ -9,6 +9,7 @@
 mod agent;
 pub mod allocator;
 mod interface;
+mod invariants;
 mod link;
 mod master;
 mod mesos;

@@ -69,10 +69,6 @@ impl Mesos {
     pub fn advance(&mut self, now_ms: u64) {
         while let Some(due_ms) = self.wake_at_ms().filter(|due_ms| *due_ms <= now_ms) {
             self.world.now_ms = self.world.now_ms.max(due_ms);
-            while let Some(timer) = self.world.timers.pop_due(self.world.now_ms) {
-                self.fire(timer);
-                self.deliver();
-            }
             self.settle();
         }
         self.world.now_ms = self.world.now_ms.max(now_ms);
@@ -267,21 +263,22 @@ impl Mesos {
         self.start_master();
     }
 
-    /// Delivers messages and allocates, until there is nothing left to do at this time.
+    /// Delivers messages, does what is due, and allocates, until there is nothing left to do at this
+    /// time.
     fn settle(&mut self) {
         loop {
-            self.deliver();
+            while let Some(message) = self.world.arrived.pop_front() {
+                self.receive(message);
+            }
+            if let Some(timer) = self.world.timers.pop_due(self.world.now_ms) {
+                self.fire(timer);
+                continue;
+            }
             let Some(master) = &mut self.master else { return };
             if master.next_allocation_ms() > self.world.now_ms {
                 return;
             }
             master.allocate(&mut self.world);
-        }
-    }
-
-    fn deliver(&mut self) {
-        while let Some(message) = self.world.arrived.pop_front() {
-            self.receive(message);
         }
     }
 

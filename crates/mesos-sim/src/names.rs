@@ -6,6 +6,7 @@
 
 use crate::AgentIndex;
 use crate::allocator::FrameworkKey;
+use crate::operations::has_capability;
 use peloton_proto::mesos::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,11 +27,6 @@ pub(crate) struct Names {
     frameworks: Vec<FrameworkName>,
     framework_keys: BTreeMap<Arc<str>, FrameworkKey>,
     agents: BTreeMap<Arc<str>, AgentIndex>,
-}
-
-/// Whether a framework says that it can deal with something.
-pub(crate) fn is_capable(info: &v1::FrameworkInfo, capability: Capability) -> bool {
-    info.capabilities.iter().any(|one| one.r#type() == capability)
 }
 
 impl Names {
@@ -56,8 +52,8 @@ impl Names {
         let id: Arc<str> = info.id.as_ref().map_or("", |id| id.value.as_str()).into();
         let name = FrameworkName {
             id: Arc::clone(&id),
-            partition_aware: is_capable(&info, Capability::PartitionAware),
-            task_killing: is_capable(&info, Capability::TaskKillingState),
+            partition_aware: has_capability(&info, Capability::PartitionAware),
+            task_killing: has_capability(&info, Capability::TaskKillingState),
             info: Arc::new(info),
         };
         match self.framework_keys.get(&id) {

@@ -47,7 +47,7 @@ impl<'a> AgentView<'a> {
 
     /// The tasks that run there, with their newest states.
     pub fn tasks(&self) -> impl Iterator<Item = (&'a TaskMeta, v1::TaskState)> {
-        self.agent.live_tasks().map(|(meta, state)| (&**meta, state))
+        self.agent.running_tasks().map(|(meta, state)| (&**meta, state))
     }
 }
 

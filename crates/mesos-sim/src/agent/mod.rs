@@ -101,10 +101,11 @@ impl Agent {
         self.alive
     }
 
-    /// Tasks that have not ended, with their states.
-    pub(crate) fn live_tasks(&self) -> impl Iterator<Item = (&Arc<TaskMeta>, TaskState)> {
+    /// Tasks that run, with their states.
+    pub(crate) fn running_tasks(&self) -> impl Iterator<Item = (&Arc<TaskMeta>, TaskState)> {
         let with_meta = self.tasks.values().filter_map(|task| Some((task.meta.as_ref()?, task)));
-        with_meta.filter(|(_, task)| !task.has_ended()).map(|(meta, task)| (meta, task.state))
+        let runs = with_meta.filter(|(_, task)| !task.has_ended() && !task.is_lost);
+        runs.map(|(meta, task)| (meta, task.state))
     }
 
     /// The connection is gone, or the master is: the agent will register again.

@@ -21,18 +21,18 @@ use v1::task_status::Reason;
 /// An agent that is registered.
 #[derive(Debug)]
 pub struct RegisteredAgent {
-    pub(super) index: AgentIndex,
-    pub(super) id: Arc<str>,
-    pub(super) spec: Arc<AgentSpec>,
-    pub(super) connected: bool,
-    pub(super) active: bool,
-    pub(super) total: Resources,
-    pub(super) offers: BTreeSet<u64>,
-    pub(super) inverse_offers: BTreeSet<u64>,
-    pub(super) tasks: BTreeSet<(FrameworkKey, Arc<str>)>,
-    pub(super) executors: BTreeMap<(FrameworkKey, Arc<str>), ExecutorMeta>,
-    pub(super) operations: BTreeMap<u64, MasterOperation>,
-    pub(super) registered_ms: u64,
+    pub(crate) index: AgentIndex,
+    pub(crate) id: Arc<str>,
+    pub(crate) spec: Arc<AgentSpec>,
+    pub(crate) connected: bool,
+    pub(crate) active: bool,
+    pub(crate) total: Resources,
+    pub(crate) offers: BTreeSet<u64>,
+    pub(crate) inverse_offers: BTreeSet<u64>,
+    pub(crate) tasks: BTreeSet<(FrameworkKey, Arc<str>)>,
+    pub(crate) executors: BTreeMap<(FrameworkKey, Arc<str>), ExecutorMeta>,
+    pub(crate) operations: BTreeMap<u64, MasterOperation>,
+    pub(crate) registered_ms: u64,
     /// The number that a timer for its time-out must have.
     epoch: u32,
 }

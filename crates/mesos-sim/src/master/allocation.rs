@@ -42,7 +42,7 @@ impl Master {
     }
 
     /// Who uses what on an agent, by framework and role.
-    pub(super) fn used_on(&self, agent: AgentIndex) -> Vec<(FrameworkKey, Arc<str>, Resources)> {
+    pub(crate) fn used_on(&self, agent: AgentIndex) -> Vec<(FrameworkKey, Arc<str>, Resources)> {
         let mut used: Vec<(FrameworkKey, Arc<str>, Resources)> = Vec::new();
         let Some(agent) = self.agent(agent) else { return used };
         let mut add = |framework: FrameworkKey, role: &Arc<str>, resources: &Resources| {

@@ -2,7 +2,7 @@
 
 use super::tasks::MasterTask;
 use crate::allocator::{Capabilities, FrameworkKey, FrameworkOptions};
-use crate::names::is_capable;
+use crate::operations::{framework_roles, has_capability};
 use crate::resources::Quantities;
 use crate::{AgentIndex, ConnectionId};
 use peloton_proto::mesos::v1;
@@ -27,24 +27,24 @@ pub enum FrameworkState {
 /// A framework.
 #[derive(Debug)]
 pub struct Framework {
-    pub(super) key: FrameworkKey,
-    pub(super) id: Arc<str>,
-    pub(super) info: Arc<v1::FrameworkInfo>,
-    pub(super) state: FrameworkState,
-    pub(super) connection: Option<ConnectionId>,
-    pub(super) stream_id: String,
+    pub(crate) key: FrameworkKey,
+    pub(crate) id: Arc<str>,
+    pub(crate) info: Arc<v1::FrameworkInfo>,
+    pub(crate) state: FrameworkState,
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) stream_id: String,
     /// The number that the timer for its fail-over time-out must have.
-    pub(super) epoch: u32,
-    pub(super) roles: BTreeSet<Arc<str>>,
-    pub(super) tasks: BTreeMap<Arc<str>, MasterTask>,
-    pub(super) unreachable: UnreachableTasks,
-    pub(super) offers: BTreeSet<u64>,
-    pub(super) inverse_offers: BTreeSet<u64>,
+    pub(crate) epoch: u32,
+    pub(crate) roles: BTreeSet<Arc<str>>,
+    pub(crate) tasks: BTreeMap<Arc<str>, MasterTask>,
+    pub(crate) unreachable: UnreachableTasks,
+    pub(crate) offers: BTreeSet<u64>,
+    pub(crate) inverse_offers: BTreeSet<u64>,
     /// Operations that it gave an id.
-    pub(super) operations: BTreeMap<Box<str>, (AgentIndex, u64)>,
-    pub(super) multi_role: bool,
-    pub(super) refinement: bool,
-    pub(super) partition_aware: bool,
+    pub(crate) operations: BTreeMap<Box<str>, (AgentIndex, u64)>,
+    pub(crate) multi_role: bool,
+    pub(crate) refinement: bool,
+    pub(crate) partition_aware: bool,
 }
 
 impl Framework {
@@ -73,10 +73,10 @@ impl Framework {
 
     /// Takes over what the framework says of itself now.
     pub(super) fn update(&mut self, info: Arc<v1::FrameworkInfo>) {
-        self.roles = roles_of(&info).into_iter().map(Arc::from).collect();
-        self.multi_role = is_capable(&info, Capability::MultiRole);
-        self.refinement = is_capable(&info, Capability::ReservationRefinement);
-        self.partition_aware = is_capable(&info, Capability::PartitionAware);
+        self.roles = framework_roles(&info).into_iter().map(Arc::from).collect();
+        self.multi_role = has_capability(&info, Capability::MultiRole);
+        self.refinement = has_capability(&info, Capability::ReservationRefinement);
+        self.partition_aware = has_capability(&info, Capability::PartitionAware);
         self.info = info;
     }
 
@@ -139,11 +139,11 @@ impl Framework {
             roles: self.roles.clone(),
             suppressed: suppressed.iter().map(|role| Arc::from(role.as_str())).collect(),
             capabilities: Capabilities {
-                gpu_resources: is_capable(info, Capability::GpuResources),
-                shared_resources: is_capable(info, Capability::SharedResources),
-                revocable_resources: is_capable(info, Capability::RevocableResources),
+                gpu_resources: has_capability(info, Capability::GpuResources),
+                shared_resources: has_capability(info, Capability::SharedResources),
+                revocable_resources: has_capability(info, Capability::RevocableResources),
                 reservation_refinement: self.refinement,
-                region_aware: is_capable(info, Capability::RegionAware),
+                region_aware: has_capability(info, Capability::RegionAware),
             },
             min_allocatable: self.min_allocatable(),
         }
@@ -163,19 +163,9 @@ impl Framework {
     }
 }
 
-/// The roles that a framework subscribes with.
-#[allow(deprecated, reason = "frameworks without MULTI_ROLE speak it")]
-pub(super) fn roles_of(info: &v1::FrameworkInfo) -> Vec<String> {
-    if is_capable(info, Capability::MultiRole) {
-        info.roles.clone()
-    } else {
-        vec![info.role().to_owned()]
-    }
-}
-
 /// Tasks that went with their agents; the oldest are forgotten first.
 #[derive(Debug, Default)]
-pub(super) struct UnreachableTasks {
+pub(crate) struct UnreachableTasks {
     tasks: BTreeMap<Arc<str>, MasterTask>,
     order: VecDeque<Arc<str>>,
 }

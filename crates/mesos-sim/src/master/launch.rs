@@ -67,27 +67,28 @@ impl Master {
         accepting: &mut Accepting,
         group: LaunchGroup,
     ) {
-        let LaunchGroup { mut executor, task_group } = group;
-        let tasks = task_group.tasks;
+        let LaunchGroup { mut executor, task_group: mut group } = group;
+        for task in &mut group.tasks {
+            task.executor.get_or_insert_with(|| executor.clone());
+        }
         let Some(launching) = self.launching(accepting, &accepting.remaining) else { return };
         let checked = launching
-            .validate_group(&tasks, &executor)
+            .validate_group(&group, &executor)
             .and_then(|used| launching.executor_resources(&executor).map(|own| (used, own)));
         let (used, own) = match checked {
             Ok(checked) => checked,
             Err(why) => {
                 let news = (TaskState::TaskError, Reason::TaskGroupInvalid, why.as_str());
-                self.refuse_tasks(world, accepting.framework, &tasks, news);
+                self.refuse_tasks(world, accepting.framework, &group.tasks, news);
                 return;
             }
         };
         executor.framework_id.get_or_insert(world.names.framework_id(accepting.framework));
         accepting.remaining.subtract(&own);
         let meta = self.add_executor(accepting, Some(&executor), Some(own));
-        let mut launched = Vec::with_capacity(tasks.len());
-        for (mut task, resources) in tasks.into_iter().zip(used) {
+        let mut launched = Vec::with_capacity(group.tasks.len());
+        for (task, resources) in group.tasks.into_iter().zip(used) {
             accepting.remaining.subtract(&resources);
-            task.executor.get_or_insert_with(|| executor.clone());
             let one = self.new_task(world, accepting, &task, meta.as_ref(), resources);
             launched.extend(one.map(|one| (one, task)));
         }

@@ -45,15 +45,15 @@ pub(crate) struct Master {
     /// Counts masters: timers of earlier ones mean nothing.
     epoch: u32,
     pub(crate) registry: Registry,
-    allocator: Allocator,
+    pub(crate) allocator: Allocator,
     /// Agents of the registry that have not registered with this master.
     pub(crate) recovered: BTreeSet<Arc<str>>,
     pub(crate) agents: Vec<Option<Box<RegisteredAgent>>>,
     pub(crate) frameworks: BTreeMap<FrameworkKey, Framework>,
-    connections: BTreeMap<ConnectionId, FrameworkKey>,
+    pub(crate) connections: BTreeMap<ConnectionId, FrameworkKey>,
     /// Frameworks that were removed, the oldest first.
     completed: VecDeque<FrameworkKey>,
-    offers: BTreeMap<u64, Offer>,
+    pub(crate) offers: BTreeMap<u64, Offer>,
     inverse_offers: BTreeMap<u64, InverseOffer>,
     /// Tasks that went with their agents, by agent id.
     unreachable_tasks: BTreeMap<Arc<str>, Vec<(FrameworkKey, Arc<str>)>>,

@@ -16,11 +16,11 @@ use v1::scheduler::call;
 
 /// Resources of an agent that a framework can use, until it does or they are rescinded.
 #[derive(Debug)]
-pub(super) struct Offer {
-    pub(super) framework: FrameworkKey,
-    pub(super) agent: AgentIndex,
-    pub(super) role: Arc<str>,
-    pub(super) resources: Resources,
+pub(crate) struct Offer {
+    pub(crate) framework: FrameworkKey,
+    pub(crate) agent: AgentIndex,
+    pub(crate) role: Arc<str>,
+    pub(crate) resources: Resources,
 }
 
 /// A framework was asked to leave an agent.

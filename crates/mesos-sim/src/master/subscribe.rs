@@ -2,7 +2,7 @@
 
 use super::Master;
 use super::calls::{BAD_REQUEST, refuse, validate};
-use super::framework::{Framework, FrameworkState, roles_of};
+use super::framework::{Framework, FrameworkState};
 use super::validation::{validate_framework, validate_framework_update, validate_suppressed};
 use crate::allocator::FrameworkKey;
 use crate::timers::Timer;
@@ -44,7 +44,7 @@ impl Master {
     ) -> Result<(), String> {
         let call::Subscribe { framework_info: mut info, suppressed_roles, .. } = subscribe;
         self.check_framework(world, &info)?;
-        validate_suppressed(&roles_of(&info), &suppressed_roles)?;
+        validate_suppressed(&info, &suppressed_roles)?;
         let known_id = info.id.as_ref().map_or("", |id| id.value.as_str()).to_owned();
         if known_id.is_empty() {
             let value = format!("{}-{:04}", self.id, self.next_framework);
@@ -202,7 +202,7 @@ impl Master {
             validate_framework_update(&framework.info, &framework_info)
                 .map_err(|why| invalid("FrameworkInfo update is not valid", why))?;
         }
-        validate_suppressed(&roles_of(&framework_info), &suppressed_roles)
+        validate_suppressed(&framework_info, &suppressed_roles)
             .map_err(|why| invalid("'UpdateFramework' call is not valid", why))?;
         let key = world.names.note_framework(framework_info);
         self.refresh_framework(world, key, &suppressed_roles);

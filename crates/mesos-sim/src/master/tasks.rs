@@ -17,15 +17,15 @@ use v1::scheduler::call;
 /// A task as the master knows it.
 #[derive(Debug)]
 pub struct MasterTask {
-    pub(super) meta: Arc<TaskMeta>,
-    pub(super) agent: AgentIndex,
-    pub(super) state: TaskState,
+    pub(crate) meta: Arc<TaskMeta>,
+    pub(crate) agent: AgentIndex,
+    pub(crate) state: TaskState,
     /// The update that the framework was sent last, if it has to acknowledge it.
-    pub(super) sent: Option<(TaskState, Uuid)>,
-    pub(super) healthy: Option<bool>,
-    pub(super) container: Container,
+    pub(crate) sent: Option<(TaskState, Uuid)>,
+    pub(crate) healthy: Option<bool>,
+    pub(crate) container: Container,
     /// A kill was asked for; it is sent again to an agent that comes back.
-    pub(super) is_killed: bool,
+    pub(crate) is_killed: bool,
 }
 
 impl MasterTask {

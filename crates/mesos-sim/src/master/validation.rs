@@ -3,19 +3,12 @@
 use super::Master;
 use super::agents::RegisteredAgent;
 use super::framework::Framework;
-use crate::names::is_capable;
-use crate::operations::validate_resources;
+use crate::operations;
 use crate::resources::{Resources, validate_role};
 use peloton_proto::mesos::v1;
 use std::collections::BTreeSet;
+use v1::executor_info::Type as ExecutorType;
 use v1::framework_info::capability::Type as Capability;
-
-/// As long as a file name may be.
-const MAX_ID_LENGTH: usize = 255;
-
-/// The least that an executor must have.
-const MIN_CPUS_MILLI: i64 = 10;
-const MIN_MEM_MILLI: i64 = 32_000;
 
 fn invalid(why: impl Into<String>) -> Result<(), String> {
     Err(why.into())
@@ -26,25 +19,9 @@ fn set_of(items: &[&str]) -> String {
     format!("{{ {} }}", items.join(", "))
 }
 
-fn validate_id(id: &str) -> Result<(), String> {
-    if id.is_empty() {
-        return invalid("ID must not be empty");
-    }
-    if id.len() > MAX_ID_LENGTH {
-        return invalid(format!("ID must not be greater than {MAX_ID_LENGTH} characters"));
-    }
-    if id == "." || id == ".." {
-        return invalid(format!("'{id}' is disallowed"));
-    }
-    if id.bytes().any(|byte| byte.is_ascii_control() || byte == b'/' || byte == b'\\') {
-        return invalid(format!("'{id}' contains invalid characters"));
-    }
-    Ok(())
-}
-
 #[allow(deprecated, reason = "frameworks without MULTI_ROLE speak it")]
 fn validate_roles(info: &v1::FrameworkInfo) -> Result<(), String> {
-    if !is_capable(info, Capability::MultiRole) {
+    if !operations::has_capability(info, Capability::MultiRole) {
         if !info.roles.is_empty() {
             return invalid(
                 "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable",
@@ -76,7 +53,7 @@ fn validate_roles(info: &v1::FrameworkInfo) -> Result<(), String> {
 pub(super) fn validate_framework(info: &v1::FrameworkInfo) -> Result<(), String> {
     validate_roles(info)?;
     if let Some(id) = info.id.as_ref().filter(|id| !id.value.is_empty()) {
-        validate_id(&id.value)?;
+        operations::validate_id(&id.value)?;
     }
     let seconds = info.failover_timeout();
     // What fits into a number of nanoseconds.
@@ -112,9 +89,13 @@ pub(super) fn validate_framework_update(
 }
 
 /// Whether suppressed roles are the framework's.
-pub(super) fn validate_suppressed(roles: &[String], suppressed: &[String]) -> Result<(), String> {
+pub(super) fn validate_suppressed(
+    info: &v1::FrameworkInfo,
+    suppressed: &[String],
+) -> Result<(), String> {
+    let roles = operations::framework_roles(info);
     let strange: BTreeSet<&str> =
-        suppressed.iter().filter(|role| !roles.contains(role)).map(String::as_str).collect();
+        suppressed.iter().map(String::as_str).filter(|role| !roles.contains(role)).collect();
     if strange.is_empty() {
         return Ok(());
     }
@@ -122,7 +103,7 @@ pub(super) fn validate_suppressed(roles: &[String], suppressed: &[String]) -> Re
     invalid(format!("Suppressed roles {strange} are not contained in the set of roles"))
 }
 
-/// A task as it is launched: the framework's executor's resources come on top, once.
+/// Where tasks are launched.
 pub(super) struct Launching<'a> {
     pub(super) framework: &'a Framework,
     pub(super) agent: &'a RegisteredAgent,
@@ -134,32 +115,35 @@ pub(super) struct Launching<'a> {
 impl Launching<'_> {
     /// Whether a task may be launched alone; what it uses then.
     pub(super) fn validate(&self, task: &v1::TaskInfo) -> Result<Resources, String> {
-        let resources = self.validate_task(task)?;
+        self.validate_task(task)?;
         if task.executor.is_some() == task.command.is_some() {
             return Err("Task should have at least one (but not both) of CommandInfo or \
                         ExecutorInfo present"
                 .to_owned());
         }
-        let mut total = resources.clone();
+        let mut executor_runs = false;
         if let Some(executor) = &task.executor {
             self.validate_executor(executor)?;
-            if executor.r#type.is_some() && executor.r#type() != v1::executor_info::Type::Custom {
+            if executor.r#type.is_some() && executor.r#type() != ExecutorType::Custom {
                 return Err("'ExecutorInfo.type' must be 'CUSTOM'".to_owned());
             }
             if executor.command.is_none() {
                 return Err("'ExecutorInfo.command' must be set".to_owned());
             }
-            total.add(&self.executor_resources(executor)?);
+            executor_runs = self.has_executor(executor);
         }
-        if !self.available.contains(&total) {
-            let (total, available) =
-                (total.display(Some(self.role)), self.available.display(Some(self.role)));
-            return Err(format!(
-                "Total resources {total} required by task and its executor is more than available \
-                 {available}"
-            ));
-        }
-        Ok(resources)
+        operations::validate_task_fits(task, executor_runs, self.available, self.role)?;
+        self.used_by(task)
+    }
+
+    /// What a task uses; kinds that the offer has already are shared with it.
+    fn used_by(&self, task: &v1::TaskInfo) -> Result<Resources, String> {
+        Ok(Resources::from_proto(&task.resources)?.interned_in(self.available))
+    }
+
+    fn has_executor(&self, executor: &v1::ExecutorInfo) -> bool {
+        let key = (self.framework.key, executor.executor_id.value.as_str().into());
+        self.agent.executors.contains_key(&key)
     }
 
     /// What an executor adds: nothing if it is there already.
@@ -167,74 +151,68 @@ impl Launching<'_> {
         &self,
         executor: &v1::ExecutorInfo,
     ) -> Result<Resources, String> {
-        let key = (self.framework.key, executor.executor_id.value.as_str().into());
-        if self.agent.executors.contains_key(&key) {
+        if self.has_executor(executor) {
             return Ok(Resources::new());
         }
-        Resources::from_proto(&executor.resources)
-            .map_err(|why| format!("Executor uses invalid resources: {why}"))
+        Ok(Resources::from_proto(&executor.resources)?.interned_in(self.available))
     }
 
     /// Whether tasks may be launched together; what each uses then.
     pub(super) fn validate_group(
         &self,
-        tasks: &[v1::TaskInfo],
+        group: &v1::TaskGroupInfo,
         executor: &v1::ExecutorInfo,
     ) -> Result<Vec<Resources>, String> {
-        let mut used = Vec::with_capacity(tasks.len());
-        for task in tasks {
+        for task in &group.tasks {
             let wrong = |why| format!("Task '{}' is invalid: {why}", task.task_id.value);
-            used.push(self.validate_task(task).map_err(wrong)?);
+            self.validate_member(task).map_err(wrong)?;
         }
         self.validate_executor(executor)?;
         let id = &executor.executor_id.value;
         match executor.r#type {
             None => return Err("'ExecutorInfo.type' must be set".to_owned()),
-            Some(_) if executor.r#type() == v1::executor_info::Type::Unknown => {
+            Some(_) if executor.r#type() == ExecutorType::Unknown => {
                 return Err("Unknown executor type".to_owned());
             }
             Some(_) => {}
         }
-        if let Some(other) =
-            tasks.iter().find(|task| task.executor.as_ref().is_some_and(|own| own != executor))
+        if is_docker(executor.container.as_ref()) {
+            return Err("Docker ContainerInfo is not supported on the executor".to_owned());
+        }
+        let is_other = |own: &v1::ExecutorInfo| own != executor;
+        if let Some(task) =
+            group.tasks.iter().find(|one| one.executor.as_ref().is_some_and(is_other))
         {
-            let task = &other.task_id.value;
+            let task = &task.task_id.value;
             return Err(format!(
                 "The `ExecutorInfo` of task '{task}' is different from executor '{id}'"
             ));
         }
-        let own = Resources::from_proto(&executor.resources)?;
-        if own.scalar("cpus") < MIN_CPUS_MILLI {
-            return Err(format!(
-                "Executor '{id}' uses less CPUs ({}) than the minimum required (0.01)",
-                amount(&own, "cpus", "")
-            ));
-        }
-        if own.scalar("mem") < MIN_MEM_MILLI {
-            return Err(format!(
-                "Executor '{id}' uses less memory ({}) than the minimum required (32MB)",
-                amount(&own, "mem", "MB")
-            ));
-        }
-        if own.scalar("disk") == 0 {
-            return Err(format!("Executor '{id}' uses no disk"));
-        }
-        let mut total = self.executor_resources(executor)?;
-        used.iter().for_each(|resources| total.add(resources));
-        if !self.available.contains(&total) {
-            let (total, available) =
-                (total.display(Some(self.role)), self.available.display(Some(self.role)));
-            return Err(format!(
-                "Total resources {total} required by task group and its executor are more than \
-                 available {available}"
-            ));
-        }
-        Ok(used)
+        let runs = self.has_executor(executor);
+        operations::validate_group_fits(group, executor, runs, self.available, self.role)?;
+        group.tasks.iter().map(|task| self.used_by(task)).collect()
     }
 
-    fn validate_task(&self, task: &v1::TaskInfo) -> Result<Resources, String> {
+    /// A task of a group. Each has its executor by now.
+    fn validate_member(&self, task: &v1::TaskInfo) -> Result<(), String> {
+        self.validate_task(task)?;
+        let Some(container) = &task.container else { return Ok(()) };
+        use v1::health_check::Type;
+        let kind = task.health_check.as_ref().map(v1::HealthCheck::r#type);
+        if !container.network_infos.is_empty() && matches!(kind, Some(Type::Http | Type::Tcp)) {
+            return Err("HTTP and TCP health checks are not supported for nested containers not \
+                        joining parent's network"
+                .to_owned());
+        }
+        if is_docker(Some(container)) {
+            return Err("Docker ContainerInfo is not supported on the task".to_owned());
+        }
+        Ok(())
+    }
+
+    fn validate_task(&self, task: &v1::TaskInfo) -> Result<(), String> {
         let id = task.task_id.value.as_str();
-        validate_id(id)?;
+        operations::validate_id(id)?;
         if self.framework.tasks.contains_key(id) {
             return Err(format!("Task has duplicate ID: {id}"));
         }
@@ -261,43 +239,12 @@ impl Launching<'_> {
             validate_health_check(check)
                 .map_err(|why| format!("Task uses invalid health check: {why}"))?;
         }
-        self.validate_task_resources(task)
-    }
-
-    fn validate_task_resources(&self, task: &v1::TaskInfo) -> Result<Resources, String> {
-        if task.resources.is_empty() {
-            return Err("Task uses no resources".to_owned());
-        }
-        let wrong = |why| format!("Task uses invalid resources: {why}");
-        validate_resources(&task.resources).map_err(wrong)?;
-        let resources = Resources::from_proto(&task.resources).map_err(wrong)?;
-        let mut ids = BTreeSet::new();
-        for resource in &resources {
-            let Some(id) = resource.kind().persistence_id() else { continue };
-            if !ids.insert((resource.kind().reservation_role(), id)) {
-                return Err(format!(
-                    "Task uses duplicate persistence ID: Persistence ID '{id}' is not unique"
-                ));
-            }
-        }
-        let other = task.resources.iter().find_map(|resource| {
-            let role = resource.allocation_info.as_ref()?.role.as_deref()?;
-            (role != self.role).then_some(role)
-        });
-        if let Some(other) = other {
-            return Err(format!(
-                "Total resources {} required by task and its executor is more than available {}",
-                resources.display(Some(other)),
-                self.available.display(Some(self.role))
-            ));
-        }
-        // Kinds that the offer has already are shared with it.
-        Ok(resources.interned_in(self.available))
+        operations::validate_task_resources(task)?;
+        operations::validate_limits(task)
     }
 
     fn validate_executor(&self, executor: &v1::ExecutorInfo) -> Result<(), String> {
-        let id = &executor.executor_id.value;
-        validate_id(id)?;
+        operations::validate_id(&executor.executor_id.value)?;
         if let Some(framework) = &executor.framework_id
             && *framework.value != *self.framework.id
         {
@@ -306,16 +253,12 @@ impl Launching<'_> {
                 framework.value, self.framework.id
             ));
         }
-        Ok(())
+        operations::validate_executor_resources(executor)
     }
 }
 
-/// A quantity for humans.
-fn amount(resources: &Resources, name: &str, unit: &str) -> String {
-    if resources.named(name).is_empty() {
-        return "None".to_owned();
-    }
-    format!("{}{unit}", resources.scalar(name) as f64 / 1_000.0)
+fn is_docker(container: Option<&v1::ContainerInfo>) -> bool {
+    container.is_some_and(|one| one.r#type() == v1::container_info::Type::Docker)
 }
 
 fn validate_health_check(check: &v1::HealthCheck) -> Result<(), String> {
