@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use peloton_client::DEFAULT_PORT;
 
 use crate::exit;
 use crate::ranges::{Instances, parse_instances};
+
+const MINICLUSTER: &str = "\
+Run a whole cluster on this machine, to try it out: a simulated Mesos whose tasks are processes of \
+this machine, and several masters on one store. It listens on 127.0.0.1 only, stays up until Ctrl-C, \
+and takes everything with it when it ends: tasks, store, sandboxes. A second Ctrl-C ends it at once.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +26,7 @@ Examples:
   peloton task list web
   peloton task logs web 0 --follow
   peloton --masters a:5289,b:5289 -o json cluster status
+  peloton minicluster --demo
 ";
 
 /// What `--help` ends with.
@@ -42,7 +49,7 @@ pub(crate) struct Cli {
 }
 
 /// What every command takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The masters, tried in turn: host:port, separated by commas
@@ -80,6 +87,16 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Run a whole cluster on this machine, to try it out: a simulated Mesos and several masters
+    #[command(long_about = MINICLUSTER)]
+    Minicluster(MiniclusterArgs),
+}
+
+/// What is done by asking masters, or by nobody else.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
     /// Create, look at and change jobs
     #[command(subcommand, visible_alias = "jobs")]
     Job(JobCommand),
@@ -97,6 +114,47 @@ pub(crate) enum Command {
     },
     /// Print the version of this program
     Version,
+}
+
+/// Where a minicluster's tasks run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MesosChoice {
+    /// On the simulated Mesos.
+    Simulated,
+    /// On a real Mesos that is started for it.
+    Real,
+    /// On a Mesos that is there.
+    At(String),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MiniclusterArgs {
+    /// How many agents; their tasks are processes of this machine
+    #[arg(long, default_value_t = 6, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) agents: u16,
+    /// How many masters
+    #[arg(long = "master-count", default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) master_count: u16,
+    /// Port of the first master; the others have those that follow it. 0 takes free ones
+    #[arg(long, default_value_t = DEFAULT_PORT, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Port of Mesos; without it, 5050 if it is free, and else another
+    #[arg(long, value_name = "PORT")]
+    pub(crate) mesos_port: Option<u16>,
+    /// The Mesos: `sim`, the simulated one; `real`, a real one that the program peloton-testbed runs; or
+    /// the host:port of one that is there
+    #[arg(long, default_value = "sim", value_name = "MESOS", value_parser = parse_mesos)]
+    pub(crate) mesos: MesosChoice,
+    /// Keep store, logs and sandboxes here; the directory must be empty or new. Without it, they are in
+    /// a temporary directory and go with the minicluster
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Create ten service and ten batch instances, wait until they are up, and show them
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Show the demo and end, with exit code 0 if all of it went well, and else 1
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -276,6 +334,19 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+fn parse_mesos(text: &str) -> Result<MesosChoice, String> {
+    match text {
+        "sim" => Ok(MesosChoice::Simulated),
+        "real" => Ok(MesosChoice::Real),
+        _ => match text.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0) => {
+                Ok(MesosChoice::At(text.to_owned()))
+            }
+            _ => Err("expected sim, real, or host:port of a Mesos master".to_owned()),
+        },
+    }
+}
+
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -303,6 +374,16 @@ mod tests {
         }
         for text in ["", "s", "5x", "0", "-1", "1e9", "99999h", ".", "1 s"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_tasks_run() {
+        assert_eq!(parse_mesos("sim"), Ok(MesosChoice::Simulated));
+        assert_eq!(parse_mesos("real"), Ok(MesosChoice::Real));
+        assert_eq!(parse_mesos("[::1]:5050"), Ok(MesosChoice::At("[::1]:5050".into())));
+        for text in ["", "reel", ":5050", "a:", "a:0", "a:70000", "a"] {
+            assert!(parse_mesos(text).is_err(), "{text}");
         }
     }
 

@@ -61,6 +61,11 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// The same with another exit code.
+    pub(crate) fn exits(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     /// An end without a word: whoever reads our output has seen enough.
     pub(crate) fn silent() -> Self {
         Self::new(Exit::Ok, "")

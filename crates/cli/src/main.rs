@@ -1,7 +1,8 @@
 //! `peloton`, the command line: a thin shell over `peloton-client`.
 //!
 //! A command asks the masters, and hands what it got to [`ui::Ui`], which writes it as a table for
-//! people or as JSON or YAML for programs. Whatever goes wrong becomes a [`exit::Failure`], the one
+//! people or as JSON or YAML for programs. Only `peloton minicluster` runs masters instead of asking
+//! them. Whatever goes wrong becomes a [`exit::Failure`], the one
 //! place where exit codes and advice are decided.
 
 mod agent;
@@ -26,10 +27,12 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::Cli;
+use crate::args::{Cli, ClientCommand, Command, Global};
 use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
+    // The simulated Mesos starts this program anew, to end what is left should this process be killed.
+    peloton_mesos_sim_server::supervise_if_asked();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -38,10 +41,9 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(commands::run(cli)),
-        Err(error) => Err(Failure::new(Exit::Failed, format!("can not start: {error}"))),
+    let result = match cli.command {
+        Command::Client(command) => ask(cli.global, command),
+        Command::Minicluster(args) => commands::minicluster::run(&cli.global, &args),
     };
     match result {
         Ok(()) => ExitCode::from(Exit::Ok as u8),
@@ -49,5 +51,12 @@ fn main() -> ExitCode {
             let _ = std::io::stderr().write_all(failure.to_string().as_bytes());
             ExitCode::from(failure.exit as u8)
         }
+    }
+}
+
+fn ask(global: Global, command: ClientCommand) -> Result<(), Failure> {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(commands::run(global, command)),
+        Err(error) => Err(Failure::new(Exit::Failed, format!("can not start: {error}"))),
     }
 }

@@ -13,6 +13,7 @@ mod metrics;
 mod options;
 mod view;
 
+pub use peloton_api::ServeError;
 pub use peloton_config::MasterConfig;
 pub use peloton_node::ClusterError;
 pub use peloton_store::{Store, StoreError};
@@ -52,7 +53,7 @@ pub enum StartError {
     Cluster(#[from] ClusterError),
     /// The API cannot be served, most often because its port is taken.
     #[error(transparent)]
-    Api(#[from] peloton_api::ServeError),
+    Api(#[from] ServeError),
 }
 
 /// A master stopped, but a part of it had panicked before.

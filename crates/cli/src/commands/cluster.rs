@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 use peloton_client::Client;
 use peloton_proto::peloton::cluster::{
-    ClusterInfo, ClusterStatus, GetRequest, GetStatusRequest, MesosStatus, StoreStatus,
+    ClusterInfo, ClusterStatus, GetRequest, GetStatusRequest, Shard, StoreStatus,
 };
 use serde::Serialize;
 
@@ -32,7 +32,7 @@ fn page(ui: &Ui, info: &ClusterInfo, status: &ClusterStatus) -> String {
         ("Cluster", text::or_none(&info.name)),
         ("Created", text::time_ms(info.created_at)),
         ("Store", store(status.store.as_ref())),
-        ("Mesos", mesos(status.mesos.as_ref())),
+        ("Mesos", mesos(status)),
     ]);
     let mut masters = ui.table(&["MASTER", "ADDRESS", "VERSION", "STARTED", "SHARDS"]);
     for master in &status.masters {
@@ -70,8 +70,10 @@ fn store(store: Option<&StoreStatus>) -> String {
     }
 }
 
-fn mesos(mesos: Option<&MesosStatus>) -> String {
-    match mesos {
+fn mesos(status: &ClusterStatus) -> String {
+    let answering = status.masters.iter().find(|master| master.answering);
+    let is_ours = |shard: &Shard| answering.is_some_and(|master| master.id == shard.owner);
+    match &status.mesos {
         None => "not known".to_owned(),
         Some(mesos) if mesos.connected => {
             let version = match mesos.version.as_str() {
@@ -79,6 +81,10 @@ fn mesos(mesos: Option<&MesosStatus>) -> String {
                 version => format!(" ({version})"),
             };
             format!("connected, leader {}{version}", text::or_none(&mesos.leader))
+        }
+        // Other masters run the shards, so this one has nothing to ask Mesos.
+        Some(mesos) if mesos.message.is_empty() && !status.shards.iter().any(is_ours) => {
+            "not used by the master that answers: it runs no shard".to_owned()
         }
         Some(mesos) => format!("NOT connected: {}", text::or_none(&mesos.message)),
     }

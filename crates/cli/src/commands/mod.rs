@@ -2,6 +2,7 @@
 
 mod cluster;
 mod job;
+pub(crate) mod minicluster;
 mod status;
 pub(crate) mod task;
 
@@ -10,32 +11,32 @@ use peloton_client::{Client, Options};
 use peloton_proto::peloton::job::JobId;
 use serde_json::json;
 
-use crate::args::{Cli, ClusterCommand, Command, JobCommand, TaskCommand};
+use crate::args::{Cli, ClientCommand, ClusterCommand, Global, JobCommand, TaskCommand};
 use crate::exit::Failure;
 use crate::logs;
 use crate::settle::Action;
 use crate::ui::Ui;
 
 /// Does what the command line says.
-pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
-    let ui = Ui::new(&cli.global);
+pub(crate) async fn run(global: Global, command: ClientCommand) -> Result<(), Failure> {
+    let ui = Ui::new(&global);
     let options =
-        Options { masters: cli.global.masters, timeout: cli.global.timeout, ..Options::default() };
+        Options { masters: global.masters, timeout: global.timeout, ..Options::default() };
     let client = || Client::new(options).map_err(Failure::from);
-    match cli.command {
-        Command::Job(command) => run_job(&client()?, &ui, command).await,
-        Command::Task(command) => match command {
+    match command {
+        ClientCommand::Job(command) => run_job(&client()?, &ui, command).await,
+        ClientCommand::Task(command) => match command {
             TaskCommand::List(args) => task::list(&client()?, &ui, &args).await,
             TaskCommand::Get(args) => task::get(&client()?, &ui, &args).await,
             TaskCommand::Logs(args) => logs::logs(&client()?, &ui, &args).await,
         },
-        Command::Cluster(ClusterCommand::Status) => cluster::status(&client()?, &ui).await,
-        Command::Completions { shell } => {
+        ClientCommand::Cluster(ClusterCommand::Status) => cluster::status(&client()?, &ui).await,
+        ClientCommand::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "peloton", &mut script);
             ui.bytes(&script)
         }
-        Command::Version => {
+        ClientCommand::Version => {
             let version = env!("CARGO_PKG_VERSION");
             ui.show(&json!({ "version": version }), || format!("peloton {version}"))
         }

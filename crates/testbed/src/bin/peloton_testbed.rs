@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use peloton_testbed::{Error, Mesos, Options, Result, binaries, setup};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// Runs a real Mesos 1.11.0 on this machine, for tests and demonstrations.
 #[derive(Parser)]
@@ -32,6 +33,9 @@ enum Command {
         /// Where logs, registry and sandboxes are kept; a temporary directory by default.
         #[arg(long)]
         work_dir: Option<PathBuf>,
+        /// Also end when standard input ends: with whoever holds its other end, however they end.
+        #[arg(long)]
+        until_stdin_ends: bool,
     },
     /// Waits until standard input ends, then ends what is left of a testbed.
     #[command(hide = true)]
@@ -47,7 +51,9 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Setup => install(),
-        Command::Run { agents, port, work_dir } => run(agents, port, work_dir),
+        Command::Run { agents, port, work_dir, until_stdin_ends } => {
+            run(agents, port, work_dir, until_stdin_ends)
+        }
         Command::Guard { mark, remove } => {
             guard(&mark, remove);
             Ok(())
@@ -71,7 +77,7 @@ fn install() -> Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the program's output")]
-fn run(agents: usize, port: u16, work_dir: Option<PathBuf>) -> Result<()> {
+fn run(agents: usize, port: u16, work_dir: Option<PathBuf>, until_stdin_ends: bool) -> Result<()> {
     let io = |what: &str| {
         let what = what.to_owned();
         move |source| Error::Io { what, source }
@@ -86,6 +92,7 @@ fn run(agents: usize, port: u16, work_dir: Option<PathBuf>) -> Result<()> {
             signal(SignalKind::interrupt()).map_err(io("cannot wait for SIGINT"))?;
         let mut terminate =
             signal(SignalKind::terminate()).map_err(io("cannot wait for SIGTERM"))?;
+        let (_open, mut ended) = stdin_end(until_stdin_ends);
         let options = Options { port: Some(port), work_dir, ..Options::agents(agents) };
         let mesos = Mesos::start(&options)?;
         println!("Mesos 1.11.0 with {agents} agents runs on http://{}", mesos.address());
@@ -94,9 +101,26 @@ fn run(agents: usize, port: u16, work_dir: Option<PathBuf>) -> Result<()> {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = ended.recv() => {}
         }
         mesos.stop()
     })
+}
+
+/// A channel that closes when standard input ends, if it is `watched`, and never otherwise: not while
+/// the sender that comes with it lives.
+fn stdin_end(watched: bool) -> (Option<mpsc::Sender<()>>, mpsc::Receiver<()>) {
+    let (open, ended) = mpsc::channel(1);
+    if !watched {
+        return (Some(open), ended);
+    }
+    std::thread::spawn(move || {
+        let mut ignored = Vec::new();
+        // An error is an end, too.
+        let _ = std::io::stdin().read_to_end(&mut ignored);
+        drop(open);
+    });
+    (None, ended)
 }
 
 fn guard(mark: &str, remove: Option<PathBuf>) {
