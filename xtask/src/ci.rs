@@ -5,7 +5,7 @@
 //! README's tour run what was built once. Lints and docs only type-check. A step that fails does
 //! not keep the others from running, unless they need what it makes.
 
-use crate::options::DemoOptions;
+use crate::demo::ONCE;
 use crate::programs::{Profile, fill_bin};
 use crate::suite::{Count, Runner, count};
 use crate::workspace::cargo;
@@ -78,7 +78,8 @@ pub(crate) fn ci() -> Result<ExitCode> {
         checked(&mut clippy)
     });
     if build_and_test(&mut report, true) {
-        report.step("demo", |_| demo::run_built(&DemoOptions { once: true, ..Default::default() }));
+        report.step("demo", |_| demo::run_built(&[ONCE]));
+        report.step("demo on a real Mesos", |_| demo::run_built(&[ONCE, "--mesos", "real"]));
         report.step("README", |_| readme::run(false));
         report.step("bare start", |_| bare::run());
     }

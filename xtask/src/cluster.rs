@@ -1,214 +1,144 @@
-//! A demo cluster: a real Mesos and one master, with everything they write below `.peloton/demo`.
-//!
-//! The master is kept alive as a supervisor of services would do it: whoever kills it can watch the
-//! tasks go on, and the next master take them over.
+//! A minicluster for the documentation's commands, with all that it writes below `.peloton/tour`.
 
-use crate::process::{Daemon, POLL_INTERVAL};
+use crate::process::Daemon;
+use crate::programs;
 use crate::signals::Stop;
 use crate::workspace::root;
-use crate::{process, programs};
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use std::fs::{self, File, TryLockError};
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-/// The port of Mesos's master, and of ours, when they are free.
-const MESOS_PORT: u16 = 5050;
-const MASTER_PORT: u16 = 5289;
-
-/// How many agents there are, so that spreading ten instances has something to show.
-const AGENTS: u32 = 4;
-
-/// For Mesos with its agents, and for our master; a loaded machine takes ten times what a free one
+/// For Mesos with its agents, and for the masters; a loaded machine takes ten times what a free one
 /// does, which is seconds.
 const START_WITHIN: Duration = Duration::from_secs(120);
 
-/// How long a killed master stays away, so that one sees that nobody needs it.
-const RESTART_AFTER: Duration = Duration::from_secs(3);
-
-/// A master that ends more often than this does not end because somebody tried it out.
-const MAX_RESTARTS: u32 = 100;
+/// The addresses in the documentation: of the masters, in their order, and of Mesos.
+const DOCUMENTED_MASTERS: [&str; 3] = ["localhost:5289", "localhost:5290", "localhost:5291"];
+const DOCUMENTED_MESOS: &str = "localhost:5050";
 
 /// The cluster; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    // In the order in which they end: the master first, as it would complain about a lost Mesos.
-    master: Daemon,
-    testbed: Daemon,
-    /// Port of Mesos's master.
-    pub(crate) mesos_port: u16,
-    /// Port of our API.
-    pub(crate) port: u16,
+    minicluster: Daemon,
+    masters: Vec<String>,
+    mesos: String,
     directory: PathBuf,
-    down_since: Option<Instant>,
-    restarts: u32,
     keep: bool,
     /// Of the directory; the system lets go of it with the process.
     _lock: File,
 }
 
 impl Cluster {
-    /// Starts Mesos and a master; `bin/` has to be there. `keep` leaves the directory behind.
-    pub(crate) fn start(keep: bool, stop: &Stop) -> Result<Self> {
-        let directory = root().join(".peloton/demo");
+    /// Starts a minicluster on free ports; `bin/` has to be there.
+    pub(crate) fn start(stop: &Stop) -> Result<Self> {
+        let directory = root().join(".peloton/tour");
         let lock = claim(&directory)?;
-        println!("Mesos: installed on first use, which takes a minute or two");
-        process::run(Command::new(programs::path("peloton-testbed")).arg("setup"))?;
-
-        let mesos_port = port_near(MESOS_PORT)?;
-        let mut testbed = Command::new(programs::path("peloton-testbed"));
-        testbed.args(["run", "--agents", &AGENTS.to_string(), "--port", &mesos_port.to_string()]);
-        testbed.arg("--work-dir").arg(directory.join("mesos"));
-        let log = directory.join("mesos.log");
-        let mut testbed = Daemon::start("Mesos (peloton-testbed run)", &mut testbed, &log)?;
-        let serving = |log: &str| log.contains("runs on http://");
-        testbed.wait_until("ready", START_WITHIN, stop, serving)?;
-        println!("Mesos: http://127.0.0.1:{mesos_port} with {AGENTS} agents");
-
-        let port = port_near(MASTER_PORT)?;
-        let master = start_master(&directory, mesos_port, port)?;
-        let mut cluster = Self {
-            master,
-            testbed,
-            mesos_port,
-            port,
-            directory,
-            down_since: None,
-            restarts: 0,
-            keep,
-            _lock: lock,
-        };
-        cluster.wait_for_master(stop)?;
-        println!("peloton-master: http://127.0.0.1:{port} (process {})", cluster.master.pid());
-        Ok(cluster)
+        let mut command = Command::new(programs::path("peloton"));
+        command.current_dir(root()).args(["-o", "json", "minicluster", "--port", "0", "--dir"]);
+        command.arg(directory.join("minicluster"));
+        let log = directory.join("minicluster.log");
+        let mut minicluster = Daemon::start("peloton minicluster", &mut command, &log)?;
+        let mut found = None;
+        minicluster.wait_until("ready", START_WITHIN, stop, |log| {
+            found = whereabouts(log);
+            found.is_some()
+        })?;
+        let (masters, mesos) = found.context("a minicluster without addresses")?;
+        println!("minicluster: masters {}, Mesos {mesos}", masters.join(", "));
+        Ok(Self { minicluster, masters, mesos, directory, keep: false, _lock: lock })
     }
 
-    fn wait_for_master(&mut self, stop: &Stop) -> Result<()> {
-        let mut ask = self.peloton();
-        ask.args(["cluster", "status"]).stdout(Stdio::null()).stderr(Stdio::null());
-        self.master.wait_until("ready", START_WITHIN, stop, |_| {
-            ask.status().is_ok_and(|status| status.success())
+    /// Where the masters are.
+    pub(crate) fn masters(&self) -> &[String] {
+        &self.masters
+    }
+
+    /// A script of the documentation, with the addresses of this cluster.
+    pub(crate) fn with_its_addresses(&self, script: &str) -> String {
+        let documented = DOCUMENTED_MASTERS.iter().zip(&self.masters);
+        documented.fold(script.replace(DOCUMENTED_MESOS, &self.mesos), |script, (theirs, ours)| {
+            script.replace(theirs, ours)
         })
     }
 
-    /// The command line, for this cluster.
-    pub(crate) fn peloton(&self) -> Command {
-        let mut command = Command::new(programs::path("peloton"));
-        command.current_dir(root()).env("PELOTON_MASTERS", format!("127.0.0.1:{}", self.port));
-        command
-    }
-
-    /// Whether both ports are the usual ones, so that nothing needs to be told where they are.
-    pub(crate) fn is_on_usual_ports(&self) -> bool {
-        self.port == MASTER_PORT && self.mesos_port == MESOS_PORT
-    }
-
-    /// Has to be called every now and then: starts the master again after somebody killed it, and
-    /// tells when Mesos ended.
+    /// Has to be called every now and then: an error when the cluster ended.
     pub(crate) fn tend(&mut self) -> Result<()> {
-        if let Some(status) = self.testbed.ended()? {
-            bail!("Mesos ended: {status}; its log ends so:\n{}", self.testbed.log_tail());
+        match self.minicluster.ended()? {
+            None => Ok(()),
+            Some(status) => bail!("it ended: {status}; its log:\n{}", self.minicluster.log_tail()),
         }
-        let Some(status) = self.master.ended()? else { return Ok(()) };
-        match self.down_since {
-            None => {
-                println!("[demo] peloton-master ended ({status}); the tasks run on");
-                self.down_since = Some(Instant::now());
-                self.restarts += 1;
-            }
-            Some(_) if self.restarts > MAX_RESTARTS => {
-                bail!("the master ends again and again; its log:\n{}", self.master.log_tail());
-            }
-            Some(since) if since.elapsed() >= RESTART_AFTER => {
-                self.master = start_master(&self.directory, self.mesos_port, self.port)?;
-                self.down_since = None;
-                println!("[demo] peloton-master started again (process {})", self.master.pid());
-            }
-            Some(_) => {}
-        }
-        Ok(())
     }
 
-    /// Tends until a signal comes.
-    pub(crate) fn stay(&mut self, stop: &Stop) -> Result<()> {
-        while !stop.asked() {
-            self.tend()?;
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        Ok(())
-    }
-
-    /// Ends everything; an error if the master or Mesos did not end well.
+    /// Ends everything; an error if it did not end well.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let master = self.master.stop()?;
-        let mesos = self.testbed.stop()?;
-        if self.down_since.is_none() && !master.success() {
-            self.keep = true;
-            bail!("peloton-master ended with {master}; its log:\n{}", self.master.log_tail());
+        let status = self.minicluster.stop()?;
+        if status.success() {
+            return Ok(());
         }
-        if !mesos.success() {
-            self.keep = true;
-            bail!("Mesos ended with {mesos}; its log:\n{}", self.testbed.log_tail());
-        }
-        Ok(())
+        self.keep = true;
+        bail!("the minicluster ended with {status}; its log:\n{}", self.minicluster.log_tail());
     }
 
-    /// Leaves logs, store and sandboxes behind when the cluster ends, and says where.
-    pub(crate) fn keep(&mut self) -> PathBuf {
+    /// The error, with where to look; what would tell more is kept.
+    pub(crate) fn blame(mut self, error: anyhow::Error) -> anyhow::Error {
         self.keep = true;
-        self.directory.clone()
+        let directory = self.directory.display();
+        error.context(format!("logs, store and sandboxes are left in {directory}"))
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Before the directory goes; the fields that are dropped later have ended then.
-        let _master = self.master.stop();
-        let _mesos = self.testbed.stop();
+        // Before the directory goes.
+        let _status = self.minicluster.stop();
         if !self.keep {
             let _ignored = fs::remove_dir_all(&self.directory);
         }
     }
 }
 
+/// The addresses of masters and Mesos in what a minicluster writes, once it is ready; news on its
+/// standard error come before.
+fn whereabouts(log: &str) -> Option<(Vec<String>, String)> {
+    let document: Value = serde_json::from_str(&log[log.find('{')?..]).ok()?;
+    let masters = document["masters"].as_array()?.iter();
+    let masters: Option<Vec<String>> = masters.map(|m| Some(m.as_str()?.to_owned())).collect();
+    Some((masters?, document["mesos"].as_str()?.to_owned()))
+}
+
 /// Makes the directory, empty, and ours alone.
-fn claim(directory: &std::path::Path) -> Result<File> {
+fn claim(directory: &Path) -> Result<File> {
     let parent = directory.parent().unwrap_or(directory);
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    let path = parent.join("demo.lock");
+    let path = parent.join("tour.lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = file.with_context(|| format!("cannot open {}", path.display()))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            bail!("another demo runs in this source tree; end it first")
+            bail!("another tour runs in this source tree; end it first")
         }
         Err(TryLockError::Error(error)) => bail!("cannot lock {}: {error}", path.display()),
     }
     if directory.exists() {
-        fs::remove_dir_all(directory).context("cannot remove what an earlier demo left")?;
+        fs::remove_dir_all(directory).context("cannot remove what an earlier tour left")?;
     }
-    fs::create_dir_all(directory).context("cannot create the directory of the demo")?;
+    fs::create_dir_all(directory).context("cannot create the directory of the tour")?;
     Ok(lock)
 }
 
-fn start_master(directory: &std::path::Path, mesos: u16, port: u16) -> Result<Daemon> {
-    let mut command = Command::new(programs::path("peloton-master"));
-    command.current_dir(root()).env("UBER_CONFIG_DIR", "config/master");
-    command.args(["--mesos", &format!("127.0.0.1:{mesos}"), "--port", &port.to_string()]);
-    command.arg("--store").arg(directory.join("store"));
-    let master = Daemon::start("peloton-master", &mut command, &directory.join("master.log"))?;
-    fs::write(directory.join("master.pid"), format!("{}\n", master.pid()))
-        .context("cannot write the master's process id")?;
-    Ok(master)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The port if it is free, or else one that is.
-fn port_near(wanted: u16) -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", wanted))
-        .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
-        .context("no port is free")?;
-    Ok(listener.local_addr().context("a port without a number")?.port())
+    #[test]
+    fn addresses_are_found_once_they_are_all_there() {
+        let text = "a note\n{\n  \"masters\": [\"h:1\", \"h:2\"],\n  \"mesos\": \"h:3\"\n}\n";
+        let (masters, mesos) = whereabouts(text).unwrap();
+        assert_eq!((masters.join(" ").as_str(), mesos.as_str()), ("h:1 h:2", "h:3"));
+        assert!(whereabouts(&text[..30]).is_none() && whereabouts("").is_none());
+    }
 }

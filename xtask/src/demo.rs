@@ -1,111 +1,66 @@
 //! `cargo xtask demo`: the README's first command.
+//!
+//! It builds the programs and becomes `bin/peloton minicluster --demo`, which does everything else.
 
-use crate::cluster::Cluster;
-use crate::options::DemoOptions;
 use crate::process;
 use crate::programs::{self, Profile};
-use crate::signals::Stop;
-use anyhow::{Context as _, Result, bail};
+use crate::workspace::root;
+use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// How long ten instances may take to run, or to end; a free machine takes seconds.
-const JOBS_WITHIN: &str = "180s";
+/// Keeps a minicluster up that has no terminal for Ctrl-C; ours, where all others are the
+/// minicluster's.
+const STAY: &str = "--stay";
 
-/// The jobs that are shown: their file, their id, and the state that all instances get to.
-const JOBS: [(&str, &str, &str); 2] = [
-    ("examples/service.yaml", "hello-service", "RUNNING"),
-    ("examples/batch.yaml", "hello-batch", "SUCCEEDED"),
-];
+/// Ends it when everything was shown.
+pub(crate) const ONCE: &str = "--once";
 
-/// The instances of each of them.
-const INSTANCES: usize = 10;
-
-/// Builds the programs, then demonstrates.
-pub(crate) fn run_built(options: &DemoOptions) -> Result<()> {
-    let stop = Stop::listen()?;
-    let mut cluster = Cluster::start(options.keep, &stop)?;
-    let shown = show(&cluster).and_then(|()| {
-        let stays = options.stay || (!options.once && std::io::stdin().is_terminal());
-        if stays {
-            invite(&cluster);
-            cluster.stay(&stop)?;
-        } else if !options.once {
-            println!("\nstandard input is no terminal: the demo ends; --stay would keep it up");
-        }
-        Ok(())
-    });
-    if let Err(error) = shown {
-        return Err(if stop.asked() { error } else { blame(cluster, error) });
-    }
-    println!("\nending everything");
-    cluster.stop()?;
-    println!("the demo ended well");
-    Ok(())
-}
-
-/// Builds, and demonstrates.
-pub(crate) fn run(options: &DemoOptions) -> Result<()> {
+/// Builds, and becomes the minicluster: signals are its own then. Returns only with an error.
+pub(crate) fn run(flags: &[String]) -> Result<()> {
     println!("building the programs: a few minutes the first time");
     programs::build(Profile::Debug)?;
-    run_built(options)
+    let mut command = command(flags, std::io::stdin().is_terminal());
+    let shown = process::shown(&command);
+    Err(command.exec()).with_context(|| format!("cannot start {shown}"))
 }
 
-/// The error, with where to look; what would tell more is kept.
-pub(crate) fn blame(mut cluster: Cluster, error: anyhow::Error) -> anyhow::Error {
-    let directory = cluster.keep();
-    drop(cluster);
-    error.context(format!("logs, store and sandboxes are left in {}", directory.display()))
+/// Runs the minicluster and waits for its end; `bin/` has to be there. On free ports, so that it is
+/// in nobody's way.
+pub(crate) fn run_built(flags: &[&str]) -> Result<()> {
+    let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let mut command = command(&flags, false);
+    process::run(command.args(["--port", "0"]))
 }
 
-/// Creates the jobs, waits until they are where they should be, and shows them.
-fn show(cluster: &Cluster) -> Result<()> {
-    for (file, _, _) in JOBS {
-        let mut create = cluster.peloton();
-        create.args(["job", "create", "-f", file, "--watch", "--watch-timeout", JOBS_WITHIN]);
-        typed(&mut create)?;
+/// Whoever has no terminal would wait for ever for its end: then it is shown once, unless asked.
+fn command(flags: &[String], has_terminal: bool) -> Command {
+    let is_given = |wanted: &str| flags.iter().any(|flag| flag == wanted);
+    let mut command = Command::new(programs::path("peloton"));
+    command.args(["minicluster", "--demo"]).args(flags.iter().filter(|flag| *flag != STAY));
+    if !has_terminal && !is_given(STAY) && !is_given(ONCE) {
+        command.arg(ONCE);
     }
-    typed(cluster.peloton().args(["job", "list"]))?;
-    for (_, id, _) in JOBS {
-        typed(cluster.peloton().args(["task", "list", id]))?;
-    }
-    JOBS.iter().try_for_each(|(_, id, state)| check(cluster, id, state))
+    // The examples' paths, and the program's own, are shown as seen from here.
+    command.current_dir(root());
+    command
 }
 
-/// Runs a command and shows it as if somebody had typed it.
-fn typed(command: &mut Command) -> Result<()> {
-    println!("\n$ bin/{}", process::shown(command));
-    process::run(command)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// That what was shown is what should be.
-fn check(cluster: &Cluster, id: &str, state: &str) -> Result<()> {
-    let output = cluster.peloton().args(["-o", "json", "job", "status", id]).output();
-    let output = output.context("cannot start peloton")?;
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("the status of {id} is not JSON"))?;
-    let text = status.to_string();
-    match status["countsByState"][state].as_u64() {
-        Some(count) if count == INSTANCES as u64 => Ok(()),
-        _ => bail!("not all {INSTANCES} instances of {id} are {state}: {text}"),
+    #[test]
+    fn without_a_terminal_it_is_shown_once_unless_it_is_to_stay() {
+        let shown = |line: &str, has_terminal| {
+            let flags: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            process::shown(&command(&flags, has_terminal))
+        };
+        assert_eq!(shown("", true), "peloton minicluster --demo");
+        assert_eq!(shown("", false), "peloton minicluster --demo --once");
+        assert_eq!(shown("--stay", false), "peloton minicluster --demo");
+        let real = "--mesos real --once";
+        assert_eq!(shown(real, false), format!("peloton minicluster --demo {real}"));
     }
-}
-
-fn invite(cluster: &Cluster) {
-    if !cluster.is_on_usual_ports() {
-        println!("\nThe usual ports are taken. In the other terminal, first:");
-        println!("  export PELOTON_MASTERS=127.0.0.1:{}", cluster.port);
-    }
-    println!(
-        "
-The cluster stays up until Ctrl-C. In another terminal, from this directory:
-  bin/peloton job status hello-service
-  bin/peloton task logs hello-service 0 --follow
-  bin/peloton job restart hello-service --instances 0-4 --watch
-  bin/peloton job stop hello-service --instances 9 --watch
-  kill -9 $(cat .peloton/demo/master.pid)    the tasks run on, and the next master finds them
-  bin/peloton job delete hello-service --yes --watch
-Mesos: http://127.0.0.1:{}; metrics: http://127.0.0.1:{}/metrics",
-        cluster.mesos_port, cluster.port
-    );
 }

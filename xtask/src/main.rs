@@ -45,7 +45,7 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Help => println!("{}", options::USAGE),
         Task::Build { release } => programs::build(programs::Profile::of(release))?,
-        Task::Demo(options) => demo::run(&options)?,
+        Task::Demo(flags) => demo::run(&flags)?,
         Task::Readme => readme::run(true)?,
         Task::Tidy => tidy::run()?,
         Task::Tool(tool, arguments) => tools::run(tool, &arguments)?,

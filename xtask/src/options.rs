@@ -8,27 +8,16 @@ pub(crate) const USAGE: &str = "\
 Usage: cargo xtask <task>
 
   build [--release]   build the programs and put them into bin/
-  demo [--once|--stay] [--keep]
-                      a real Mesos, a master and two jobs on this machine; stays up until Ctrl-C.
-                      --once  show it, and end it again (so it is without a terminal)
-                      --stay  stay up without a terminal, too
-                      --keep  keep logs, store and sandboxes in .peloton/demo
+  demo [--stay] [FLAGS]
+                      build, then `bin/peloton minicluster --demo`: a simulated Mesos, three
+                      masters and two jobs on this machine; stays up until Ctrl-C.
+                      --stay  stay up without a terminal, too (else it is shown once)
+                      FLAGS are the minicluster's: --once, --mesos real, --port, --dir DIR, --help
   test                build everything and run all tests
   ci                  all of the above, formatting, lints, style, docs and the README's commands
   tidy                style and structure: crate edges, limits, links
   readme              run the README's tour against a demo cluster
   scale [--help]      measure a master with 50,000 simulated agents and 1,000,000 instances";
-
-/// How to demonstrate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct DemoOptions {
-    /// End when everything was shown.
-    pub(crate) once: bool,
-    /// Stay up even when nobody sits at a terminal.
-    pub(crate) stay: bool,
-    /// Leave logs, store and sandboxes behind.
-    pub(crate) keep: bool,
-}
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +26,8 @@ pub(crate) enum Task {
     Help,
     /// Fill `bin/`.
     Build { release: bool },
-    /// Show Peloton on a real Mesos.
-    Demo(DemoOptions),
+    /// Show Peloton: the flags of the minicluster.
+    Demo(Vec<String>),
     /// Run the README's tour.
     Readme,
     /// Check style and structure.
@@ -61,7 +50,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Task> {
     }
     let allowed: &[&str] = match *task {
         "build" => &["--release"],
-        "demo" => &["--once", "--stay", "--keep"],
+        // Which flags it takes is the minicluster's matter.
+        "demo" => return Ok(Task::Demo(arguments[1..].to_vec())),
         _ => &[],
     };
     if let Some(unknown) = flags.iter().find(|flag| !allowed.contains(flag)) {
@@ -77,14 +67,6 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Task> {
     Ok(match *task {
         "help" | "-h" | "--help" => Task::Help,
         "build" => Task::Build { release: has("--release") },
-        "demo" if has("--once") && has("--stay") => {
-            bail!("demo: --once and --stay exclude each other")
-        }
-        "demo" => Task::Demo(DemoOptions {
-            once: has("--once"),
-            stay: has("--stay"),
-            keep: has("--keep"),
-        }),
         "readme" => Task::Readme,
         "tidy" => Task::Tidy,
         "test" => Task::Test,
@@ -103,8 +85,8 @@ mod tests {
 
     #[test]
     fn tasks_and_their_flags() {
-        let once = DemoOptions { once: true, ..DemoOptions::default() };
-        assert_eq!(parsed("demo --once").unwrap(), Task::Demo(once));
+        let flags = ["--once", "--mesos", "real"].map(str::to_owned).to_vec();
+        assert_eq!(parsed("demo --once --mesos real").unwrap(), Task::Demo(flags));
         assert_eq!(parsed("build --release").unwrap(), Task::Build { release: true });
         assert_eq!(parsed("ci").unwrap(), Task::Ci);
         let arguments = vec!["--agents".to_owned(), "9".to_owned()];
@@ -115,8 +97,8 @@ mod tests {
     fn what_is_wrong_is_named() {
         let said = |line| parsed(line).unwrap_err().to_string();
         assert_eq!(said("ci --fast"), r#"ci does not take "--fast": it takes nothing"#);
-        assert!(said("demo --onec").ends_with("it takes --once, --stay, --keep"));
+        assert!(said("build --fast").ends_with("it takes --release"));
         assert_eq!(said("bild"), r#"there is no task "bild""#);
-        assert!(parsed("").is_err() && parsed("demo --once --stay").is_err());
+        assert!(parsed("").is_err());
     }
 }

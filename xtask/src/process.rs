@@ -44,11 +44,6 @@ impl Daemon {
         Ok(Self { name, child, log: log.to_path_buf() })
     }
 
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("cannot look at {}", self.name))

@@ -1,13 +1,12 @@
-//! The documentation's commands and job files, tried on a demo cluster, so that none can rot.
+//! The documentation's commands and job files, tried on a minicluster, so that none can rot.
 //!
 //! Every fenced block of [`TOURS`] that starts with ```` ```sh tour ```` is run by `bash`, block by
 //! block and in their order, from the root of the source tree; every one that starts with
-//! ```` ```yaml job ```` is created as a job, whose id is `try-` and the line, and deleted. Where the
-//! demo cluster could not have the usual ports, their numbers are replaced. Tidy sees to it that
+//! ```` ```yaml job ```` is created as a job, whose id is `try-` and the line, and deleted. The
+//! minicluster has free ports, so the usual ports' numbers are replaced. Tidy sees to it that
 //! every block of commands there is either part of the tour or one of [`ELSEWHERE`].
 
 use crate::cluster::Cluster;
-use crate::demo;
 use crate::process::POLL_INTERVAL;
 use crate::programs::{self, Profile};
 use crate::signals::Stop;
@@ -29,7 +28,7 @@ pub(crate) const ELSEWHERE: [&str; 4] = [
     "UBER_CONFIG_DIR=config/master bin/peloton-master",
 ];
 
-/// For one block; the slowest waits for a master to come back.
+/// For one block; the slowest wait for instances to come back.
 const BLOCK_WITHIN: Duration = Duration::from_secs(240);
 
 /// A fenced block of the README: the words after the fence, and the text.
@@ -80,13 +79,13 @@ pub(crate) fn run(build: bool) -> Result<()> {
         bail!("README.md has no block that starts with ```sh tour");
     }
     let stop = Stop::listen()?;
-    let mut cluster = Cluster::start(false, &stop)?;
+    let mut cluster = Cluster::start(&stop)?;
     for (page, script, block) in &tour {
         println!("\n--- {page}:{}", block.line);
         let ran = run_script(&mut cluster, script, &stop)
             .with_context(|| format!("{page}:{}: the block that starts there", block.line));
         if let Err(error) = ran {
-            return Err(demo::blame(cluster, error));
+            return Err(cluster.blame(error));
         }
     }
     cluster.stop()
@@ -106,13 +105,11 @@ fn script(block: &Block) -> Option<String> {
 }
 
 fn run_script(cluster: &mut Cluster, script: &str, stop: &Stop) -> Result<()> {
-    let script = script
-        .replace("localhost:5289", &format!("127.0.0.1:{}", cluster.port))
-        .replace("localhost:5050", &format!("127.0.0.1:{}", cluster.mesos_port));
+    let script = cluster.with_its_addresses(script);
     let mut child = Command::new("bash")
         .args(["-e", "-u", "-o", "pipefail", "-x", "-c", &script])
         .current_dir(root())
-        .env("PELOTON_MASTERS", format!("127.0.0.1:{}", cluster.port))
+        .env("PELOTON_MASTERS", cluster.masters().join(","))
         .stdin(Stdio::null())
         .process_group(0)
         .spawn()
