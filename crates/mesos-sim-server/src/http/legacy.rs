@@ -3,13 +3,14 @@
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use peloton_mesos_sim::Refusal;
+use serde_json::Value;
 
 use super::{Answer, body, empty, json, parameter, refused, text, unavailable, views};
 use crate::driver::{Handle, State};
 
 /// Answers `GET` of a path, which comes without `/master`.
 pub(super) async fn get(driver: &Handle, path: &str, query: Option<&str>) -> Answer {
-    let view: fn(&State) -> serde_json::Value = match path {
+    let view: fn(&State) -> Value = match path {
         "/state" => views::state,
         "/slaves" => views::slaves,
         "/frameworks" => views::frameworks,
@@ -21,13 +22,12 @@ pub(super) async fn get(driver: &Handle, path: &str, query: Option<&str>) -> Ans
     let Some(mut value) = driver.with(move |state| view(state)).await else {
         return unavailable();
     };
-    for (name, list, key) in [
-        ("slave_id", "slaves", "id"),
-        ("framework_id", "frameworks", "id"),
-        ("task_id", "tasks", "id"),
-    ] {
-        if let (Some(wanted), Some(list)) = (parameter(query, name), value[list].as_array_mut()) {
-            list.retain(|one| one[key] == wanted.as_str());
+    for (name, list) in
+        [("slave_id", "slaves"), ("framework_id", "frameworks"), ("task_id", "tasks")]
+    {
+        let shown = value.get_mut(list).and_then(Value::as_array_mut);
+        if let (Some(wanted), Some(shown)) = (parameter(query, name), shown) {
+            shown.retain(|one| one["id"] == wanted.as_str());
         }
     }
     json(&value)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use peloton_mesos_sim::{Framework, FrameworkState, MasterTask, RegisteredAgent};
 use serde_json::{Value, json};
 
-use super::shape::{all, full};
+use super::shape::{all, all_resources, full};
 use super::views::{self, Sums, VERSION};
 use crate::driver::State;
 
@@ -47,7 +47,7 @@ fn agents(state: &State) -> Value {
             "hostname": spec.hostname,
             "port": spec.port,
             "attributes": all(&spec.attributes),
-            "resources": all(&spec.resources),
+            "resources": all_resources(&spec.resources),
         });
         if let Some(domain) = &spec.domain {
             info["domain"] = full(domain);
@@ -59,9 +59,9 @@ fn agents(state: &State) -> Value {
             "version": VERSION,
             "pid": format!("slave(1)@127.0.0.1:{}", spec.port),
             "registered_time": {"nanoseconds": agent.registered_ms().saturating_mul(1_000_000)},
-            "total_resources": all(&total),
-            "allocated_resources": all(&sums.used(agent.index())),
-            "offered_resources": all(&sums.offered(agent.index())),
+            "total_resources": all_resources(&total),
+            "allocated_resources": all_resources(&sums.used(agent.index())),
+            "offered_resources": all_resources(&sums.offered(agent.index())),
         });
         if let Some(drain) = views::drain_info(mesos, agent.id()) {
             shown["drain_info"] = drain;
@@ -83,8 +83,8 @@ fn frameworks(state: &State) -> Value {
             "active": active,
             "connected": active,
             "recovered": framework.state() == FrameworkState::Recovered,
-            "allocated_resources": all(&sums.used_by(framework.key())),
-            "offered_resources": all(&sums.offered_to(framework.key())),
+            "allocated_resources": all_resources(&sums.used_by(framework.key())),
+            "offered_resources": all_resources(&sums.offered_to(framework.key())),
         })
     };
     let completed = state.mesos.completed_frameworks().map(|info| {
@@ -114,7 +114,7 @@ fn tasks(state: &State) -> Value {
             "framework_id": {"value": framework.id()},
             "agent_id": {"value": &*meta.agent_id},
             "state": name,
-            "resources": all(&meta.resources.to_proto_allocated(&meta.role)),
+            "resources": all_resources(&meta.resources.to_proto_allocated(&meta.role)),
             "statuses": [status],
         });
         if let Some(executor) = &meta.executor {

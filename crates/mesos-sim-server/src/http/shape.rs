@@ -14,6 +14,28 @@ pub(super) fn full<M: Message + Name>(message: &M) -> Value {
     view.and_then(|view| serde_json::to_value(view).ok()).unwrap_or_default()
 }
 
+/// Resources field by field. There are hundreds of thousands of them in a large cluster, nearly all
+/// plain amounts: those are not worth the way over their descriptors.
+pub(super) fn all_resources(resources: &[v1::Resource]) -> Value {
+    resources.iter().map(resource).collect()
+}
+
+/// A resource field by field.
+pub(super) fn resource(resource: &v1::Resource) -> Value {
+    let plain = v1::Resource {
+        name: String::new(),
+        r#type: resource.r#type,
+        scalar: resource.scalar,
+        ..v1::Resource::default()
+    };
+    match &resource.scalar {
+        Some(scalar) if plain == (v1::Resource { name: String::new(), ..resource.clone() }) => {
+            json!({"name": resource.name, "type": "SCALAR", "scalar": {"value": scalar.value}})
+        }
+        _ => full(resource),
+    }
+}
+
 /// Messages field by field.
 pub(super) fn all<M: Message + Name>(messages: &[M]) -> Value {
     messages.iter().map(full).collect()
@@ -86,8 +108,8 @@ pub(super) fn totals(object: &mut Map<String, Value>, total: &[v1::Resource]) {
     set("resources", resources(total));
     set("reserved_resources", by_role(total, |of_role| resources(of_role)));
     set("unreserved_resources", resources(&unreserved));
-    set("reserved_resources_full", by_role(total, |of_role| of_role.map(full).collect()));
-    set("unreserved_resources_full", all(&unreserved));
+    set("reserved_resources_full", by_role(total, |of_role| of_role.map(resource).collect()));
+    set("unreserved_resources_full", all_resources(&unreserved));
 }
 
 /// Attributes as one object.

@@ -10,7 +10,7 @@ use peloton_mesos_sim::{
 use peloton_proto::mesos::v1;
 use serde_json::{Map, Value, json};
 
-use super::shape::{all, attributes, full, labels, resources, totals};
+use super::shape::{all_resources, attributes, full, labels, resources, totals};
 use crate::driver::State;
 use crate::task::{Record, WorkDir};
 
@@ -103,8 +103,8 @@ fn slave(
         "registered_time": agent.registered_ms() as f64 / 1_000.0,
         "used_resources": resources(&used),
         "offered_resources": resources(&offered),
-        "used_resources_full": all(&used),
-        "offered_resources_full": all(&offered),
+        "used_resources_full": all_resources(&used),
+        "offered_resources_full": all_resources(&offered),
         "active": agent.is_active() && agent.is_connected(),
         "deactivated": deactivated.contains(agent.id()),
         "version": VERSION,
