@@ -54,6 +54,8 @@ struct Troubles {
     link: Option<String>,
     alarms: Option<String>,
     denied: Option<String>,
+    /// Since when the member in use has been without a leader.
+    leaderless: Option<Instant>,
 }
 
 /// When a request may be repeated.
@@ -141,6 +143,22 @@ impl Core {
         self.troubles().link = reason;
     }
 
+    /// Keeps the time of the first of several calls with one.
+    pub(crate) fn leaderless(&self, since: Option<Instant>) {
+        let mut troubles = self.troubles();
+        troubles.leaderless = since.map(|since| troubles.leaderless.unwrap_or(since));
+    }
+
+    /// How long a request may take: little, once it is known that it has no chance for now.
+    fn time_for_request(&self) -> Duration {
+        let timeout = self.options.request_timeout;
+        let leaderless = self.troubles().leaderless;
+        if leaderless.is_some_and(|since| since.elapsed() > timeout) {
+            return WAIT_WHEN_DOWN;
+        }
+        timeout
+    }
+
     pub(crate) fn alarms(&self, alarms: &[String]) {
         let text = || format!("etcd has alarms: {}", alarms.join(", "));
         self.troubles().alarms = (!alarms.is_empty()).then(text);
@@ -196,7 +214,7 @@ impl Core {
     where
         F: Future<Output = Result<T, Status>>,
     {
-        let deadline = Instant::now() + self.options.request_timeout;
+        let deadline = Instant::now() + self.time_for_request();
         let busy = || Failure::NotDone("too many requests wait for etcd".to_owned());
         let permit = timeout_at(deadline, self.requests.acquire()).await;
         let _permit = permit.map_err(|_| busy())?.map_err(|_| busy())?;

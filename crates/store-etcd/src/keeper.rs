@@ -39,6 +39,9 @@ const WITHOUT_LEADER: Duration = Duration::from_secs(3);
 /// After so long without an answer the next endpoint is tried beside the one that is slow.
 const NEXT_AFTER: Duration = Duration::from_millis(200);
 
+/// For all endpoints together, once all are being tried: more than each of them takes.
+const FOR_ALL: Duration = Duration::from_secs(10);
+
 /// The pauses between rounds in which no endpoint could be used.
 const ROUND_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -57,21 +60,45 @@ async fn keep_on(core: &Core) {
     let mut pauses = Backoff::new(ROUND_PAUSES.0, ROUND_PAUSES.1);
     let mut since = Instant::now();
     loop {
-        match connect_any(core, first).await {
+        match connect_any(core, first, Leader::Preferred).await {
             Ok(connection) => {
-                tracing::info!(endpoint = connection.address(), "connected with etcd");
-                core.link_trouble(None);
-                tell(core, Link::Up(connection.clone()));
                 pauses.reset();
-                let reason = look_after(core, &connection).await;
-                tracing::warn!(reason, "lost the connection with etcd");
+                let lost = use_up(core, connection).await;
                 since = Instant::now();
-                first = connection.endpoint + 1;
+                first = lost.endpoint + 1;
+                let reason = lost.broken().await;
+                tracing::warn!(reason, "lost the connection with etcd");
                 down(core, since, reason, false);
             }
             Err((reason, denied)) => {
                 down(core, since, reason, denied);
                 sleep(pauses.next()).await;
+            }
+        }
+    }
+}
+
+/// Uses the connection until it fails, or another one in its place when its member is without a leader
+/// and another's is not. Returns the one that failed.
+async fn use_up(core: &Core, mut connection: Arc<Connection>) -> Arc<Connection> {
+    loop {
+        tracing::info!(endpoint = connection.address(), "connected with etcd");
+        core.link_trouble(None);
+        tell(core, Link::Up(connection.clone()));
+        loop {
+            let looked = look_after(core, &connection).await;
+            if looked == Looked::Failed {
+                core.leaderless(None);
+                return connection;
+            }
+            match connect_any(core, connection.endpoint + 1, Leader::Required).await {
+                Ok(better) => {
+                    core.leaderless(None);
+                    connection.fail("it knows no leader, and another member does");
+                    connection = better;
+                    break;
+                }
+                Err((reason, _)) => core.link_trouble(Some(reason)),
             }
         }
     }
@@ -93,32 +120,50 @@ fn tell(core: &Core, new: Link) {
     });
 }
 
+/// Whether a member without a leader is better than none: it answers reads that may be stale.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leader {
+    Required,
+    Preferred,
+}
+
 /// The first endpoint that can be used; else why none can, and whether that is for an operator to mend.
-async fn connect_any(core: &Core, first: usize) -> Result<Arc<Connection>, (String, bool)> {
+async fn connect_any(
+    core: &Core,
+    first: usize,
+    leader: Leader,
+) -> Result<Arc<Connection>, (String, bool)> {
     let count = core.options.endpoints.len();
     let mut attempts = FuturesUnordered::new();
     let mut failures = Vec::new();
-    let mut begun = 0;
-    loop {
-        if begun < count && (attempts.is_empty() || failures.len() == begun) {
-            attempts.push(connect(core, (first + begun) % count));
-            begun += 1;
-        }
-        tokio::select! {
-            biased;
-            Some(outcome) = attempts.next() => match outcome {
-                Ok(connection) => return Ok(Arc::new(connection)),
+    let mut second_choice = None;
+    for place in 0..count {
+        attempts.push(connect(core, (first + place) % count));
+        // The next one is tried as soon as this one has failed, or is slow.
+        let slow = sleep(if place + 1 < count { NEXT_AFTER } else { FOR_ALL });
+        tokio::pin!(slow);
+        loop {
+            let outcome = tokio::select! {
+                biased;
+                Some(outcome) = attempts.next() => outcome,
+                () = &mut slow => break,
+                else => break,
+            };
+            match outcome {
+                Ok((connection, true)) => return Ok(Arc::new(connection)),
+                Ok((connection, false)) => {
+                    failures.push(Failure::NotDone(without_leader(&connection)));
+                    second_choice.get_or_insert(connection);
+                }
                 Err(failure) => failures.push(failure),
-            },
-            () = sleep(NEXT_AFTER), if begun < count => {
-                attempts.push(connect(core, (first + begun) % count));
-                begun += 1;
             }
-            else => break,
+            if attempts.is_empty() {
+                break;
+            }
         }
-        if failures.len() == count {
-            break;
-        }
+    }
+    if let Some(connection) = second_choice.filter(|_| leader == Leader::Preferred) {
+        return Ok(Arc::new(connection));
     }
     let denied = failures.iter().any(|failure| matches!(failure, Failure::Denied(_)));
     let mut reasons: Vec<String> = failures.into_iter().map(Failure::reason).collect();
@@ -126,8 +171,12 @@ async fn connect_any(core: &Core, first: usize) -> Result<Arc<Connection>, (Stri
     Err((format!("no endpoint of etcd can be used: {}", reasons.join("; ")), denied))
 }
 
-/// Connects with one endpoint and makes sure that its member is of use.
-async fn connect(core: &Core, endpoint: usize) -> Result<Connection, Failure> {
+fn without_leader(connection: &Connection) -> String {
+    format!("{}: it knows no leader; is the quorum lost?", connection.address())
+}
+
+/// Connects with one endpoint and makes sure that its member is of use; tells whether it has a leader.
+async fn connect(core: &Core, endpoint: usize) -> Result<(Connection, bool), Failure> {
     let connection = Connection::open(&core.options, endpoint).await?;
     let of_no_use = |why: &str| Failure::NotDone(format!("{}: {why}", connection.address()));
     let status = match timeout(PROBE_TIMEOUT, connection.status()).await {
@@ -144,44 +193,63 @@ async fn connect(core: &Core, endpoint: usize) -> Result<Connection, Failure> {
     if status.is_learner {
         return Err(of_no_use("it is a learner, and serves nobody yet"));
     }
-    if status.leader == 0 {
-        return Err(of_no_use("it knows no leader; is the quorum lost?"));
+    if status.leader == 0 && core.options.credentials.is_some() {
+        // Nobody can authenticate there.
+        return Err(Failure::NotDone(without_leader(&connection)));
     }
     let authentication = connection.authenticate(&core.options, 0);
     match timeout(AUTHENTICATE_TIMEOUT, authentication).await {
-        Ok(Ok(())) => Ok(connection),
+        Ok(Ok(())) => Ok((connection, status.leader != 0)),
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(of_no_use("it does not answer a request to authenticate")),
     }
 }
 
-/// Returns when the connection cannot be used any more, and why.
-async fn look_after(core: &Core, connection: &Connection) -> String {
-    let mut leaderless: Option<Instant> = None;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// The connection is of no use any more.
+    Failed,
+    /// Its member has been without a leader for too long.
+    NoLeader,
+}
+
+/// Looks at the member until something is wrong with it.
+async fn look_after(core: &Core, connection: &Connection) -> Looked {
+    let mut began = None;
     let looking = async {
         loop {
             match timeout(PROBE_TIMEOUT, connection.status()).await {
                 Ok(Ok(status)) => {
                     core.alarms(&alarms(&status));
                     if status.leader != 0 {
-                        leaderless = None;
-                    } else if leaderless.get_or_insert_with(Instant::now).elapsed() > WITHOUT_LEADER
-                    {
-                        return "it knows no leader; is the quorum lost?".to_owned();
+                        began = None;
+                        core.leaderless(None);
+                        core.link_trouble(None);
+                    } else {
+                        let since = *began.get_or_insert_with(Instant::now);
+                        core.leaderless(Some(since));
+                        if since.elapsed() > WITHOUT_LEADER {
+                            return None;
+                        }
                     }
                 }
-                Ok(Err(status)) => return Failure::of(&status).reason(),
-                Err(_) => return format!("no answer within {PROBE_TIMEOUT:?}"),
+                Ok(Err(status)) => return Some(Failure::of(&status).reason()),
+                Err(_) => return Some(format!("no answer within {PROBE_TIMEOUT:?}")),
             }
             sleep(PROBE_INTERVAL).await;
         }
     };
     tokio::select! {
         biased;
-        reason = connection.broken() => return reason,
-        reason = looking => connection.fail(reason),
+        _ = connection.broken() => Looked::Failed,
+        looked = looking => match looked {
+            None => Looked::NoLeader,
+            Some(reason) => {
+                connection.fail(reason);
+                Looked::Failed
+            }
+        }
     }
-    connection.broken().await
 }
 
 /// What an operator has to look at. That there is no leader is told otherwise.

@@ -4,6 +4,7 @@ use peloton_store::StoreError;
 use tonic::Response;
 
 use crate::core::{Core, Repeat};
+use crate::failure::Failure;
 use crate::proto::rpc;
 use crate::proto::rpc::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::rpc::request_op::Request;
@@ -36,7 +37,10 @@ pub(crate) async fn ensure(core: &Core) -> Result<(), StoreError> {
         let request = connection.request(txn.clone());
         async move { connection.kv().txn(request).await.map(Response::into_inner) }
     });
-    let answer = answer.await.map_err(|failed| failed.failure.into_error(None, None))?;
+    let answer = answer.await.map_err(|failed| match failed.failure {
+        Failure::Denied(reason) => StoreError::InvalidArgument { field: "store options", reason },
+        failure => failure.into_error(None, None),
+    })?;
     let found = answer.responses.into_iter().find_map(|response| match response.response? {
         OpResponse::ResponseRange(range) => range.kvs.into_iter().next(),
         _ => None,

@@ -265,6 +265,24 @@ impl Etcd {
     /// # Errors
     /// [`Error::Answer`] when the answer is an error; others when there is none.
     pub fn post(&self, member: usize, path: &str, body: &Value) -> Result<Value> {
+        self.post_with(member, path, body, &[])
+    }
+
+    /// [`Etcd::post`] with a token that etcd gave out.
+    ///
+    /// # Errors
+    /// As [`Etcd::post`].
+    pub fn post_as(&self, member: usize, path: &str, body: &Value, token: &str) -> Result<Value> {
+        self.post_with(member, path, body, &[("Authorization", token)])
+    }
+
+    fn post_with(
+        &self,
+        member: usize,
+        path: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Result<Value> {
         let request = format!("{path} of member {member} of etcd");
         let port = self.members.get(member).map_or(0, |member| member.client_port);
         let body = if body.is_null() { "{}".to_owned() } else { body.to_string() };
@@ -272,7 +290,7 @@ impl Etcd {
             method: "POST",
             address: &format!("127.0.0.1:{port}"),
             path,
-            headers: &[("Content-Type", "application/json")],
+            headers: &[&[("Content-Type", "application/json")], headers].concat(),
             body: body.as_bytes(),
             timeout: Some(ANSWER_TIMEOUT),
         });
