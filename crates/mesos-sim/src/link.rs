@@ -4,6 +4,7 @@
 //! network is cut is lost, as is what is sent until it heals.
 
 use crate::allocator::FrameworkKey;
+use crate::operations::Conversion;
 use crate::random::Uuid;
 use crate::resources::Resources;
 use crate::task::{Container, TaskMeta};
@@ -68,6 +69,16 @@ pub(crate) struct Registered {
     pub(crate) unknown: Vec<(FrameworkKey, Arc<str>)>,
 }
 
+/// An operation to be carried out.
+#[derive(Debug)]
+pub(crate) struct Apply {
+    pub(crate) operation: u64,
+    pub(crate) framework: Option<FrameworkKey>,
+    pub(crate) info: Arc<v1::offer::Operation>,
+    /// What it comes to: sent along so that master and agent share the resources in memory.
+    pub(crate) conversions: Vec<Conversion>,
+}
+
 /// What the master tells an agent.
 #[derive(Debug)]
 pub(crate) enum ToAgent {
@@ -87,11 +98,7 @@ pub(crate) enum ToAgent {
         operation: u64,
         uuid: Uuid,
     },
-    Apply {
-        operation: u64,
-        framework: Option<FrameworkKey>,
-        info: Arc<v1::offer::Operation>,
-    },
+    Apply(Box<Apply>),
     /// Operations that the master knows and the agent did not name.
     ReconcileOperations(Vec<u64>),
     ShutdownFramework(FrameworkKey),

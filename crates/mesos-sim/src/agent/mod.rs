@@ -185,9 +185,7 @@ impl Agent {
             ToAgent::AcknowledgeOperation { operation, uuid } => {
                 self.operation_acknowledged(operation, uuid);
             }
-            ToAgent::Apply { operation, framework, info } => {
-                self.apply(world, operation, framework, &info);
-            }
+            ToAgent::Apply(apply) => self.apply(world, *apply),
             ToAgent::ReconcileOperations(unknown) => self.reconcile_operations(world, &unknown),
             ToAgent::ShutdownFramework(framework) => self.shutdown_framework(world, framework),
             ToAgent::ShutdownExecutor(framework, executor) => {

@@ -3,7 +3,7 @@
 use super::Agent;
 use crate::Output;
 use crate::allocator::FrameworkKey;
-use crate::link::{ReportedOperation, ToMaster};
+use crate::link::{Apply, ReportedOperation, ToMaster};
 use crate::operations;
 use crate::random::Uuid;
 use crate::timers::Timer;
@@ -26,18 +26,13 @@ pub(super) struct AgentOperation {
 impl Agent {
     /// Applies an operation. That cannot fail while master and agent agree; if they do not, the
     /// agent's word counts, as after a registration.
-    pub(super) fn apply(
-        &mut self,
-        world: &mut World,
-        operation: u64,
-        framework: Option<FrameworkKey>,
-        info: &Arc<Operation>,
-    ) {
+    pub(super) fn apply(&mut self, world: &mut World, apply: Apply) {
+        let Apply { operation, framework, info, conversions } = apply;
         let Some(id) = &self.id else { return };
         let agent_id = Some(v1::AgentId { value: id.to_string() });
         let mut status = v1::OperationStatus { agent_id, ..Default::default() };
         status.operation_id.clone_from(&info.id);
-        let Ok((total, conversions)) = operations::apply(&self.total, info, None) else {
+        let Ok(total) = operations::apply_all(&self.total, &conversions, None) else {
             status.set_state(OperationState::OperationDropped);
             let message = ToMaster::OperationStatus { operation, framework, status };
             world.send_to_master(self.index, message);
@@ -54,7 +49,6 @@ impl Agent {
         let uuid = world.random.uuid();
         status.set_state(OperationState::OperationFinished);
         status.uuid = Some(v1::Uuid { value: uuid.to_bytes() });
-        let info = Arc::clone(info);
         let one = AgentOperation { framework, info, status, uuid, retry_ms: 0 };
         self.operations.insert(operation, one);
         self.forward_operation(world, operation, true);

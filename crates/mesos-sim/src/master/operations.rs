@@ -3,7 +3,7 @@
 use super::Master;
 use crate::AgentIndex;
 use crate::allocator::FrameworkKey;
-use crate::link::{ReportedOperation, ToAgent};
+use crate::link::{Apply, ReportedOperation, ToAgent};
 use crate::operations::{self, Conversion};
 use crate::random::Uuid;
 use crate::status;
@@ -63,7 +63,9 @@ impl Master {
         status.set_state(OperationState::OperationPending);
         let new = MasterOperation { framework, info: Arc::clone(&info), status };
         self.add_operation(agent, number, new);
-        world.send_to_agent(agent, ToAgent::Apply { operation: number, framework, info });
+        let conversions = conversions.to_vec();
+        let apply = Apply { operation: number, framework, info, conversions };
+        world.send_to_agent(agent, ToAgent::Apply(Box::new(apply)));
     }
 
     fn add_operation(&mut self, agent: AgentIndex, number: u64, new: MasterOperation) {

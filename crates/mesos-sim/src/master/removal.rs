@@ -42,6 +42,10 @@ impl Master {
             return;
         }
         for id in std::mem::take(&mut self.recovered) {
+            if self.registry.gone.contains_key(&id) {
+                self.recovered.insert(id);
+                continue;
+            }
             self.registry.admitted.remove(&id);
             self.registry.unreachable.insert(Arc::clone(&id), world.time_info());
             self.broadcast(world, &status::failure(&id, None));
@@ -56,7 +60,8 @@ impl Master {
         registry.unreachable.remove(id);
         registry.draining.remove(id);
         registry.deactivated.remove(id);
-        self.recovered.remove(id);
+        // One that is still expected back stays so, and nobody gets an answer about it: as in Mesos,
+        // which does not know its tasks (MESOS-9739).
         if let Some(index) = self.agent_by_id(world, id).map(|agent| agent.index) {
             world.send_to_agent(index, ToAgent::Shutdown);
             let state = OperationState::OperationGoneByOperator;
