@@ -114,6 +114,14 @@ pub enum ProblemKind {
         /// What to do instead.
         instead: String,
     },
+    /// A value that makes no sense without another one.
+    #[error("{key} needs {needs}")]
+    Needs {
+        /// The key.
+        key: String,
+        /// What must be set, too, or otherwise.
+        needs: String,
+    },
     /// Two environment variables that differ in case only.
     #[error("{key} is also set by environment variable {other}; remove one of them")]
     SetTwice {

@@ -282,8 +282,8 @@ pub const KEYS: &[Key] = &[
         path: "store.type",
         kind: Kind::OneOf(&["embedded", "etcd"]),
         default: "embedded",
-        meaning: "`embedded` keeps the state in files of one master. `etcd` is not in this build \
-                  yet.",
+        meaning: "`embedded` keeps the state in files of one master, `etcd` in an etcd cluster, 3.4 \
+                  or later.",
     },
     Key {
         path: "store.path",
@@ -295,13 +295,52 @@ pub const KEYS: &[Key] = &[
         path: "store.endpoints",
         kind: Kind::List(ENDPOINT),
         default: "",
-        meaning: "Endpoints of etcd.",
+        meaning: "Members of etcd, needed for `etcd`: those of one cluster, best all of them.",
     },
     Key {
         path: "store.prefix",
         kind: Kind::Text(PREFIX),
         default: "/peloton",
         meaning: "What all keys in etcd start with, so that clusters can share one.",
+    },
+    Key {
+        path: "store.caFile",
+        kind: Kind::Text(FILE),
+        default: "",
+        meaning: "PEM file of the authorities that etcd's certificates are checked against; without \
+                  it the system's. For endpoints with `https`.",
+    },
+    Key {
+        path: "store.certFile",
+        kind: Kind::Text(FILE),
+        default: "",
+        meaning: "PEM file of the certificate that the master shows etcd. It is read for each new \
+                  connection.",
+    },
+    Key {
+        path: "store.keyFile",
+        kind: Kind::Text(FILE),
+        default: "",
+        meaning: "PEM file of the key of `store.certFile`.",
+    },
+    Key {
+        path: "store.user",
+        kind: Kind::Text(WORD),
+        default: "",
+        meaning: "User of etcd, where it asks for one.",
+    },
+    Key {
+        path: "store.passwordFile",
+        kind: Kind::Text(FILE),
+        default: "",
+        meaning: "File with the password of `store.user`.",
+    },
+    Key {
+        path: "store.maxTxnOps",
+        kind: Kind::Int { min: 16, max: 65_536 },
+        default: "128",
+        meaning: "Operations in one transaction of etcd: not more than its `--max-txn-ops`, whose \
+                  default is the same. More make larger commits.",
     },
     Key {
         path: "agents.unreachableReplaceSecs",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_saphyr::{Location, Spanned};
 
@@ -10,7 +10,7 @@ use crate::effective::{Effective, Setting};
 use crate::error::{ConfigError, Origin, Problem, ProblemKind};
 use crate::format;
 use crate::keys::{self, ENV_PREFIX, KEYS, Key};
-use crate::master::{MasterConfig, StoreType};
+use crate::master::{MasterConfig, StoreConfig, StoreType};
 use crate::secret::Secret;
 use crate::sources::{Flag, Sources};
 use crate::suggest::suggest;
@@ -248,7 +248,11 @@ impl Layers {
             match serde_path_to_error::deserialize::<_, MasterConfig>(self.effective.to_json()) {
                 Ok(mut config) => {
                     self.check(&config);
-                    config.mesos.framework.secret = self.read_secret(&config);
+                    let file = config.mesos.framework.secret_file.as_deref();
+                    config.mesos.framework.secret =
+                        self.read_secret("mesos.framework.secretFile", file);
+                    let file = config.store.password_file.as_deref();
+                    config.store.password = self.read_secret("store.passwordFile", file);
                     Some(config)
                 }
                 Err(error) => {
@@ -271,8 +275,35 @@ impl Layers {
             self.not_supported("mesos.zk", "use mesos.hostPort or mesos.masters");
         }
         if config.store.kind == StoreType::Etcd {
-            self.not_supported("store.type", "use embedded");
+            self.check_etcd(&config.store);
         }
+    }
+
+    fn check_etcd(&mut self, store: &StoreConfig) {
+        if store.endpoints.is_empty() {
+            self.needs("store.type", "store.endpoints when it is etcd");
+        }
+        for (one, other, set, other_set) in [
+            ("certFile", "keyFile", store.cert_file.is_some(), store.key_file.is_some()),
+            ("user", "passwordFile", store.user.is_some(), store.password_file.is_some()),
+        ] {
+            if set && !other_set {
+                self.needs(&format!("store.{one}"), &format!("store.{other}"));
+            } else if other_set && !set {
+                self.needs(&format!("store.{other}"), &format!("store.{one}"));
+            }
+        }
+        let plain = store.endpoints.iter().any(|endpoint| endpoint.starts_with("http://"));
+        let files = [("caFile", &store.ca_file), ("certFile", &store.cert_file)];
+        for (name, _) in files.into_iter().filter(|(_, file)| plain && file.is_some()) {
+            self.needs(&format!("store.{name}"), "https in every one of store.endpoints");
+        }
+    }
+
+    fn needs(&mut self, key: &str, needs: &str) {
+        let origin = self.effective.get(key).map(|setting| setting.origin.clone());
+        let kind = ProblemKind::Needs { key: key.to_owned(), needs: needs.to_owned() };
+        self.problem(origin.unwrap_or(Origin::Default), kind);
     }
 
     fn not_supported(&mut self, key: &str, instead: &str) {
@@ -282,14 +313,13 @@ impl Layers {
         self.problem(origin, ProblemKind::NotSupported { key, found, instead });
     }
 
-    fn read_secret(&mut self, config: &MasterConfig) -> Option<Secret> {
-        const KEY: &str = "mesos.framework.secretFile";
-        let path: &PathBuf = config.mesos.framework.secret_file.as_ref()?;
+    fn read_secret(&mut self, key: &str, path: Option<&Path>) -> Option<Secret> {
+        let path = path?;
         match Secret::read(path) {
             Ok(secret) => Some(secret),
             Err(reason) => {
-                let origin = self.effective.get(KEY).map(|setting| setting.origin.clone());
-                let (key, path) = (KEY.to_owned(), path.clone());
+                let origin = self.effective.get(key).map(|setting| setting.origin.clone());
+                let (key, path) = (key.to_owned(), path.to_owned());
                 let kind = ProblemKind::SecretFile { key, path, reason };
                 self.problem(origin.unwrap_or(Origin::Default), kind);
                 None

@@ -155,6 +155,21 @@ pub struct StoreConfig {
     pub endpoints: Vec<String>,
     /// What all keys in etcd start with.
     pub prefix: String,
+    /// The authorities of etcd's certificates; the system's without it.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate to show etcd.
+    pub cert_file: Option<PathBuf>,
+    /// The key of `cert_file`.
+    pub key_file: Option<PathBuf>,
+    /// User of etcd.
+    pub user: Option<String>,
+    /// File with the user's password.
+    pub password_file: Option<PathBuf>,
+    /// The password, read from `password_file`.
+    #[serde(skip)]
+    pub password: Option<Secret>,
+    /// Operations in one transaction of etcd.
+    pub max_txn_ops: usize,
 }
 
 /// The store's back ends.
@@ -163,7 +178,7 @@ pub struct StoreConfig {
 pub enum StoreType {
     /// Files of one master.
     Embedded,
-    /// An etcd cluster; refused by this build.
+    /// An etcd cluster.
     Etcd,
 }
 

@@ -412,17 +412,48 @@ fn documents_that_are_not_maps_or_not_yaml() {
 
 #[test]
 fn what_this_build_cannot_do_is_refused_unless_overridden() {
-    let base = "mesos: {zk: 'zk://u:p@z:2181/mesos'}\nstore:\n  type: etcd\n";
+    let base = "mesos: {zk: 'zk://u:p@z:2181/mesos'}\n";
     let setup = Setup::new(&[("base.yaml", base)]);
     assert_eq!(
         setup.message(),
         "\
-the configuration has 2 problems:
-  DIR/base.yaml:1: mesos.zk cannot be \"zk://***@z:2181/mesos\": not supported by this build yet; \
-         use mesos.hostPort or mesos.masters
-  DIR/base.yaml:3: store.type cannot be \"etcd\": not supported by this build yet; use embedded"
+configuration: DIR/base.yaml:1: mesos.zk cannot be \"zk://***@z:2181/mesos\": not supported by this \
+         build yet; use mesos.hostPort or mesos.masters"
     );
-    setup.flag("mesos.zk=").flag("store.type=embedded").loaded();
+    setup.flag("mesos.zk=").loaded();
+}
+
+#[test]
+fn what_etcd_needs_together_is_set_together() {
+    let base = "store:\n  type: etcd\n  certFile: cert.pem\n  user: peloton\n";
+    assert_eq!(
+        Setup::new(&[("base.yaml", base)]).message(),
+        "\
+the configuration has 3 problems:
+  DIR/base.yaml:2: store.type needs store.endpoints when it is etcd
+  DIR/base.yaml:3: store.certFile needs store.keyFile
+  DIR/base.yaml:4: store.user needs store.passwordFile"
+    );
+    let base = "store: {type: etcd, endpoints: ['https://a:1', 'http://b:1'], caFile: ca.pem}\n";
+    assert_eq!(
+        Setup::new(&[("base.yaml", base)]).message(),
+        "configuration: DIR/base.yaml:1: store.caFile needs https in every one of store.endpoints"
+    );
+    // Of a store that is not used, nothing is needed.
+    Setup::new(&[("base.yaml", "store: {certFile: cert.pem}\n")]).loaded();
+
+    let setup = Setup::new(&[("base.yaml", ""), ("password", "hunter2\n")]);
+    let path = setup.dir.path().join("password");
+    let loaded = setup
+        .flag("store.type=etcd")
+        .flag("store.endpoints=https://a:1,https://b:1")
+        .flag("store.user=peloton")
+        .flag(&format!("store.passwordFile={}", path.display()))
+        .loaded();
+    let store = &loaded.config.store;
+    assert_eq!((store.kind, store.endpoints.len(), store.max_txn_ops), (StoreType::Etcd, 2, 128));
+    assert_eq!(store.password.as_ref().unwrap().reveal(), "hunter2");
+    assert!(!format!("{:?} {}", loaded.config, loaded.effective.render()).contains("hunter2"));
 }
 
 #[test]
