@@ -171,15 +171,8 @@ impl Master {
                     self.reconcile_operations(world, framework, &reconcile);
                 }
             }
-            Type::AcceptInverseOffers => {
-                if let Some(accept) = call.accept_inverse_offers {
-                    self.accept_inverse_offers(world, &accept);
-                }
-            }
-            Type::DeclineInverseOffers => {
-                if let Some(decline) = call.decline_inverse_offers {
-                    self.decline_inverse_offers(world, &decline);
-                }
+            Type::AcceptInverseOffers | Type::DeclineInverseOffers => {
+                self.answer_inverse_offers(world, &call);
             }
             Type::UpdateFramework => {
                 if let Some(update) = call.update_framework {

@@ -12,7 +12,7 @@ use peloton_proto::mesos::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use v1::resource::AllocationInfo;
-use v1::scheduler::call;
+use v1::scheduler::{Call, call};
 
 /// Resources of an agent that a framework can use, until it does or they are rescinded.
 #[derive(Debug)]
@@ -253,27 +253,15 @@ impl Master {
         }
     }
 
-    pub(super) fn accept_inverse_offers(
-        &mut self,
-        world: &mut World,
-        accept: &call::AcceptInverseOffers,
-    ) {
-        let refuse_ms = refuse_ms(accept.filters.as_ref());
-        self.answer_inverse_offers(world, &accept.inverse_offer_ids, refuse_ms);
-    }
-
-    pub(super) fn decline_inverse_offers(
-        &mut self,
-        world: &mut World,
-        decline: &call::DeclineInverseOffers,
-    ) {
-        let refuse_ms = refuse_ms(decline.filters.as_ref());
-        self.answer_inverse_offers(world, &decline.inverse_offer_ids, refuse_ms);
-    }
-
-    fn answer_inverse_offers(&mut self, world: &mut World, ids: &[v1::OfferId], refuse_ms: u64) {
-        for id in ids {
-            if let Some(number) = self.offer_number(id) {
+    /// Accepted or declined: that there is an answer is all that counts.
+    pub(super) fn answer_inverse_offers(&mut self, world: &mut World, call: &Call) {
+        let accepted = call.accept_inverse_offers.iter();
+        let accepted = accepted.map(|one| (&one.inverse_offer_ids, one.filters.as_ref()));
+        let declined = call.decline_inverse_offers.iter();
+        let declined = declined.map(|one| (&one.inverse_offer_ids, one.filters.as_ref()));
+        for (ids, filters) in accepted.chain(declined) {
+            let refuse_ms = refuse_ms(filters);
+            for number in ids.iter().filter_map(|id| self.offer_number(id)).collect::<Vec<_>>() {
                 self.remove_inverse_offer(world, number, false, Some(refuse_ms));
             }
         }
