@@ -161,7 +161,8 @@ impl Shard {
         job.resume_waiting(&mut self.ctx);
         match desired {
             Some(desired) => job.desire(desired, &mut self.ctx),
-            None if job.is_over() => {
+            // Unless its deletion was not seen yet: then its summary still has to say so.
+            None if job.is_over() && job.summary.deleted_at.is_some() => {
                 let deleted_at = job.summary.deleted_at.unwrap_or(self.ctx.now);
                 let run = job.top_run;
                 self.jobs.remove(id);

@@ -136,6 +136,13 @@ impl<'a> Run<'a> {
             let sent = self.send_ready();
             let wake = self.next_wake();
             let publish = self.next_publish();
+            let certain_until = self.claim.lease.certain_until;
+            #[cfg(feature = "planted-bugs")]
+            let certain_until = if self.runner.has(peloton_core::Bug::IgnoreLostLease) {
+                Instant::now() + Duration::from_secs(3_600)
+            } else {
+                certain_until
+            };
             let room = self.pending.len() < MAX_PENDING_WRITES;
             // What is rare, or comes at most so often, goes first: so it starves nothing, and nothing
             // starves it. The two that may always be ready take turns.
@@ -147,6 +154,9 @@ impl<'a> Run<'a> {
                     if changed.is_err() { return Err(RunError::LeaseLost) }
                     self.renewed(*lease.borrow_and_update())?;
                 }
+                // From now on another master may have the shard. The client has to go, too: when its
+                // connection breaks it subscribes anew, and would take the framework from that master.
+                () = sleep_until(certain_until) => return Err(RunError::LeaseLost),
                 done = commit_done(&mut self.in_flight) => self.committed(done)?,
                 () = sleep_until(publish) => self.publish(),
                 () = sleep(OUTBOX_AGAIN), if sent == Sent::NoRoom => {}
@@ -164,7 +174,7 @@ impl<'a> Run<'a> {
     /// The same lease, renewed; or the end.
     fn renewed(&mut self, held: Option<Held>) -> Result<(), RunError> {
         #[cfg(feature = "planted-bugs")]
-        if self.runner.options.settings.bug == Some(peloton_core::Bug::IgnoreLostLease) {
+        if self.runner.has(peloton_core::Bug::IgnoreLostLease) {
             return Ok(());
         }
         match held {
@@ -223,7 +233,7 @@ impl<'a> Run<'a> {
             .when_unchanged(keys::owner(shard), self.claim.owner)
             .when_unchanged(keys::actual_fence(shard), self.claim.fence);
         #[cfg(feature = "planted-bugs")]
-        if self.runner.options.settings.bug == Some(peloton_core::Bug::CommitWithoutFence) {
+        if self.runner.has(peloton_core::Bug::CommitWithoutFence) {
             txn.compares.truncate(1);
         }
         txn.then.clone_from(&ops);

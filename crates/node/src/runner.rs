@@ -121,6 +121,8 @@ impl Runner {
         self.phase(ShardPhase::Loading);
         self.ensure_framework(&claim).await?;
         let (snapshot, from) = load(&*self.store, self.shard).await?;
+        // Reading may have taken longer than the lease was certain for.
+        let claim = Claim { lease: self.still_held(claim.lease)?, ..claim };
         let mut settings = self.options.settings.clone();
         settings.shard = self.shard;
         settings.role = Settings::role_of(self.shard, &self.options.mesos.framework.role).into();
@@ -129,6 +131,19 @@ impl Runner {
         self.phase(ShardPhase::Running);
         tracing::info!(shard = %self.shard, jobs = run.jobs(), "the shard runs");
         run.run(output).await
+    }
+
+    /// The lease as it was renewed last, if it is certain to hold.
+    fn still_held(&self, claimed: Held) -> Result<Held, RunError> {
+        let now = self.lease.borrow().filter(|held| held.id == claimed.id && held.is_certain());
+        #[cfg(feature = "planted-bugs")]
+        let now = now.or(self.has(peloton_core::Bug::IgnoreLostLease).then_some(claimed));
+        now.ok_or(RunError::LeaseLost)
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn has(&self, bug: peloton_core::Bug) -> bool {
+        self.options.settings.bug == Some(bug)
     }
 
     /// Waits until the shard is ours.

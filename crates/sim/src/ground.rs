@@ -36,6 +36,12 @@ pub(crate) fn reservations(model: &Mesos) -> BTreeSet<Reserved> {
     all
 }
 
+/// The ids of agents that do not run.
+pub(crate) fn dead_agents(model: &Mesos) -> BTreeSet<String> {
+    let dead = model.agents().filter(|(_, agent)| !agent.is_running());
+    dead.filter_map(|(_, agent)| agent.id().map(str::to_owned)).collect()
+}
+
 /// Something that is still under way, if anything is.
 pub(crate) fn pending(model: &Mesos) -> Option<String> {
     let operation = model.operations().next();

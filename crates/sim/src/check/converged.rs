@@ -1,7 +1,7 @@
 //! Once the faults are over: every instance is as asked for, exactly once; the reservations in Mesos are
 //! the slots in the store, exactly; nothing is pending; deleted jobs left nothing.
 
-use crate::ground;
+use crate::ground::{self, Reserved};
 use crate::sim::{Sim, lock};
 use peloton_model::job::JobKind;
 use peloton_model::{
@@ -18,11 +18,12 @@ pub(crate) fn unconverged(sim: &Sim) -> Option<String> {
     let side = lock(&sim.mesos);
     let live: BTreeSet<String> = ground::live_tasks(&side.model).into_iter().collect();
     let reserved = ground::reservations(&side.model);
+    let dead = ground::dead_agents(&side.model);
     let pending = ground::pending(&side.model);
     drop(side);
     records
         .jobs(&live)
-        .or_else(|| records.slots(&reserved))
+        .or_else(|| records.slots(&reserved, &dead))
         .or_else(|| records.leftovers())
         .or_else(|| (0..sim.plan.shards).find_map(|shard| records.owner(shard)))
         .or(pending)
@@ -118,8 +119,9 @@ impl Records {
         Ok((state == TaskState::Running).then(|| format!("{job}-{i}-{}", record.run)))
     }
 
-    /// Slots and reservations.
-    fn slots(&self, reserved: &BTreeSet<(String, u32, u64, String)>) -> Option<String> {
+    /// Slots and reservations. An instance that is stopped keeps its slot on a machine that is away: it may
+    /// come back.
+    fn slots(&self, reserved: &BTreeSet<Reserved>, dead: &BTreeSet<String>) -> Option<String> {
         let mut expected = BTreeSet::new();
         for ((job, i, slot), record) in &self.slots {
             if record.state != SlotState::Held {
@@ -129,7 +131,9 @@ impl Records {
             if of.is_none_or(|own| own.0 != *slot) {
                 return Some(format!("slot {job}/{i}/{slot} is nobody's"));
             }
-            expected.insert((job.clone(), *i, *slot, record.agent.to_string()));
+            if !dead.contains(record.agent.as_str()) {
+                expected.insert((job.clone(), *i, *slot, record.agent.to_string()));
+            }
         }
         let missing = expected.difference(reserved).next();
         let leaked = reserved.difference(&expected).next();
