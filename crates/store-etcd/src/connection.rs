@@ -25,6 +25,9 @@ use crate::proto::rpc::watch_client::WatchClient;
 /// For a TCP connection and its TLS handshake: many round trips, and short enough to try the next.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// For a password to be checked: etcd makes that slow on purpose, and then asks the cluster.
+const AUTHENTICATE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What may be under way on one stream without being read.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
@@ -150,10 +153,13 @@ impl Connection {
         WatchClient::new(self.channel.clone()).max_decoding_message_size(MAX_WATCH_ANSWER_BYTES)
     }
 
-    /// What the member says of itself, also without a leader.
+    /// What the member says of itself, also without a leader. Newer versions tell it known users only.
     pub(crate) async fn status(&self) -> Result<rpc::StatusResponse, Status> {
         let mut client = MaintenanceClient::new(self.channel.clone());
-        client.status(Request::new(rpc::StatusRequest {})).await.map(tonic::Response::into_inner)
+        client
+            .status(self.request_without_leader(rpc::StatusRequest {}))
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     fn token(&self) -> Option<Token> {
@@ -177,7 +183,17 @@ impl Connection {
             password: credentials.password.clone(),
         };
         let mut client = AuthClient::new(self.channel.clone());
-        let token = match client.authenticate(require_leader(Request::new(request))).await {
+        let asking = client.authenticate(require_leader(Request::new(request)));
+        let answer = tokio::select! {
+            biased;
+            answer = asking => answer,
+            reason = self.broken() => return Err(Failure::NotDone(reason)),
+            () = tokio::time::sleep(AUTHENTICATE_TIMEOUT) => {
+                let reason = "it does not answer a request to authenticate";
+                return Err(Failure::NotDone(format!("{}: {reason}", self.address)));
+            }
+        };
+        let token = match answer {
             Ok(answer) => answer.into_inner().token,
             Err(status) if status.message().ends_with("authentication is not enabled") => {
                 tracing::warn!(

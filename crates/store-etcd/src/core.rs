@@ -77,9 +77,11 @@ pub(crate) struct Failed {
     pub(crate) doubtful: bool,
 }
 
-impl From<Failure> for Failed {
-    fn from(failure: Failure) -> Self {
-        Self { failure, doubtful: false }
+impl Failed {
+    /// The last attempt did nothing; what came of those before decides.
+    fn after(failure: Failure, doubtful: bool) -> Self {
+        let failure = if doubtful { Failure::InDoubt(failure.reason()) } else { failure };
+        Self { failure, doubtful }
     }
 }
 
@@ -217,36 +219,41 @@ impl Core {
         let deadline = Instant::now() + self.time_for_request();
         let busy = || Failure::NotDone("too many requests wait for etcd".to_owned());
         let permit = timeout_at(deadline, self.requests.acquire()).await;
-        let _permit = permit.map_err(|_| busy())?.map_err(|_| busy())?;
+        let Ok(Ok(_permit)) = permit else { return Err(Failed::after(busy(), false)) };
         let mut pauses = Backoff::new(ATTEMPT_PAUSES.0, ATTEMPT_PAUSES.1);
         let (mut doubtful, mut renewals) = (false, 0);
         loop {
-            let failure = match self.connected(deadline).await {
-                Err(failure) if doubtful => Failure::InDoubt(failure.reason()),
-                Err(failure) => failure,
-                Ok(connection) => {
-                    let number = connection.token_number();
-                    let until = deadline.min(Instant::now() + attempt);
-                    match attempt_once(&connection, until, send(connection.clone())).await {
-                        Ok(answer) => {
-                            self.denied(None);
-                            return Ok(answer);
-                        }
-                        Err(Failure::Token(reason)) => {
-                            renewals += 1;
-                            let renewed = self.renew(&connection, number, renewals, reason).await;
-                            match renewed {
-                                Ok(()) => continue,
-                                Err(failure) => failure,
-                            }
-                        }
-                        Err(failure) => failure,
-                    }
+            let connection = match self.connected(deadline).await {
+                Ok(connection) => connection,
+                // It has waited for as long as that makes sense.
+                Err(failure) => return Err(Failed::after(failure, doubtful)),
+            };
+            let number = connection.token_number();
+            let (began, until) = (Instant::now(), deadline.min(Instant::now() + attempt));
+            let mut outcome = attempt_once(&connection, until, send(connection.clone())).await;
+            if let Err(Failure::Token(reason)) = outcome {
+                renewals += 1;
+                match self.renew(&connection, number, renewals, reason).await {
+                    Ok(()) => continue,
+                    Err(failure) => outcome = Err(failure),
                 }
+            }
+            let failure = match outcome {
+                Ok(answer) => {
+                    self.denied(None);
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
             };
             match (&failure, repeat) {
                 (Failure::InDoubt(_), Repeat::Idempotent) => doubtful = true,
-                (Failure::InDoubt(_), Repeat::Once) => return Err(failure.into()),
+                (Failure::InDoubt(_), Repeat::Once) => {
+                    if began.elapsed() >= self.options.request_timeout {
+                        // It tells its status and does not write: its disk hangs, perhaps.
+                        connection.fail("a write was not answered");
+                    }
+                    return Err(Failed { failure, doubtful: true });
+                }
                 (Failure::NotDone(_) | Failure::InDoubt(_), _) => {}
                 (Failure::Denied(reason), _) => {
                     self.denied(Some(reason));
@@ -256,10 +263,7 @@ impl Core {
             }
             let pause = pauses.next();
             if self.is_closed() || Instant::now() + pause >= deadline {
-                let reason = failure.reason();
-                let failure =
-                    if doubtful { Failure::InDoubt(reason) } else { Failure::NotDone(reason) };
-                return Err(Failed { failure, doubtful });
+                return Err(Failed::after(Failure::NotDone(failure.reason()), doubtful));
             }
             sleep(pause).await;
         }

@@ -29,9 +29,6 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// lease of five, renewed every third of it, lives on.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// For a password to be checked: etcd makes that slow on purpose, and then asks the cluster.
-const AUTHENTICATE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long a member may be without a leader before another one is tried. An election takes one to two
 /// seconds with etcd's default time-outs, and requests wait for it where they are.
 const WITHOUT_LEADER: Duration = Duration::from_secs(3);
@@ -179,9 +176,17 @@ fn without_leader(connection: &Connection) -> String {
 async fn connect(core: &Core, endpoint: usize) -> Result<(Connection, bool), Failure> {
     let connection = Connection::open(&core.options, endpoint).await?;
     let of_no_use = |why: &str| Failure::NotDone(format!("{}: {why}", connection.address()));
+    connection.authenticate(&core.options, 0).await?;
     let status = match timeout(PROBE_TIMEOUT, connection.status()).await {
         Ok(Ok(status)) => status,
-        Ok(Err(status)) => return Err(of_no_use(&Failure::of(&status).reason())),
+        Ok(Err(status)) => {
+            return Err(match Failure::of(&status) {
+                Failure::Token(reason) | Failure::Denied(reason) => {
+                    Failure::Denied(format!("{}: {reason}", connection.address()))
+                }
+                failure => of_no_use(&failure.reason()),
+            });
+        }
         Err(_) => return Err(of_no_use("it accepts connections, and does not answer")),
     };
     let cluster = status.header.unwrap_or_default().cluster_id;
@@ -193,16 +198,7 @@ async fn connect(core: &Core, endpoint: usize) -> Result<(Connection, bool), Fai
     if status.is_learner {
         return Err(of_no_use("it is a learner, and serves nobody yet"));
     }
-    if status.leader == 0 && core.options.credentials.is_some() {
-        // Nobody can authenticate there.
-        return Err(Failure::NotDone(without_leader(&connection)));
-    }
-    let authentication = connection.authenticate(&core.options, 0);
-    match timeout(AUTHENTICATE_TIMEOUT, authentication).await {
-        Ok(Ok(())) => Ok((connection, status.leader != 0)),
-        Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(of_no_use("it does not answer a request to authenticate")),
-    }
+    Ok((connection, status.leader != 0))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +214,7 @@ async fn look_after(core: &Core, connection: &Connection) -> Looked {
     let mut began = None;
     let looking = async {
         loop {
+            let number = connection.token_number();
             match timeout(PROBE_TIMEOUT, connection.status()).await {
                 Ok(Ok(status)) => {
                     core.alarms(&alarms(&status));
@@ -233,7 +230,13 @@ async fn look_after(core: &Core, connection: &Connection) -> Looked {
                         }
                     }
                 }
-                Ok(Err(status)) => return Some(Failure::of(&status).reason()),
+                Ok(Err(status)) => {
+                    let failure = Failure::of(&status);
+                    let token = matches!(failure, Failure::Token(_));
+                    if !token || connection.authenticate(&core.options, number).await.is_err() {
+                        return Some(failure.reason());
+                    }
+                }
                 Err(_) => return Some(format!("no answer within {PROBE_TIMEOUT:?}")),
             }
             sleep(PROBE_INTERVAL).await;

@@ -99,6 +99,7 @@ async fn ask_one(core: &Core, endpoint: usize) -> Result<MemberStatus, String> {
     let asking = async {
         let connection = Connection::open(&core.options, endpoint).await;
         let connection = connection.map_err(Failure::reason)?;
+        connection.authenticate(&core.options, 0).await.map_err(Failure::reason)?;
         let status = connection.status().await;
         status.map(MemberStatus::from).map_err(|status| Failure::of(&status).reason())
     };
