@@ -285,15 +285,19 @@ impl Job {
     }
 
     /// After a sweep that began at `since`: a slot that nothing runs in, and that its agent's offers did
-    /// not bring along twice in a row, was taken away by an operator.
+    /// not bring along twice in a row, was taken away by an operator. Where the agent was not offered at
+    /// all, Mesos is asked: of one that is gone it tells only about tasks.
     pub(crate) fn audit_slots(&mut self, since: UnixMs, ctx: &mut Ctx) {
-        let mut gone = Vec::new();
+        let (mut gone, mut ask) = (Vec::new(), Vec::new());
         let instances = &self.instances;
         for ((i, slot), held) in &mut self.slots {
             let used = in_use(instances, *i, *slot);
             let offered = ctx.agents.get(&held.record.agent).is_some_and(|a| a.offered_at >= since);
             if used || !offered || held.seen_at >= since || held.record.state != SlotState::Held {
                 held.missed = 0;
+                if !used && !offered {
+                    ask.push((*i, *slot));
+                }
                 continue;
             }
             held.missed += 1;
@@ -303,6 +307,9 @@ impl Job {
         }
         for (i, slot) in gone {
             self.slot_is_gone(i, slot, ctx);
+        }
+        for (i, slot) in ask {
+            self.ask_about_agent_of(i, slot, ctx);
         }
     }
 

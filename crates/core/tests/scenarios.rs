@@ -9,8 +9,8 @@ use peloton_core::{
 };
 use peloton_model::{
     AgentId, AgentRecord, ConfigRecord, FrameworkId, InstanceRecord, JobConfig, JobId, JobRecord,
-    Milli, OfferId, PortSet, Resources, ShardId, SlotId, SlotRecord, SlotState, TaskState,
-    decode_record, encode_record,
+    JobState, JobSummary, Milli, OfferId, PortSet, Resources, ShardId, SlotId, SlotRecord,
+    SlotState, TaskState, decode_record, encode_record,
 };
 use peloton_store::{Key, KeyValue, Op, Revision, keys};
 use std::collections::BTreeMap;
@@ -108,6 +108,15 @@ impl Scene {
         let record =
             JobRecord { version, generation: version, instance_count: count, ..Default::default() };
         let key = keys::desired_job(0, "j");
+        self.put(key.clone(), encode_record(&record).unwrap());
+        let incarnation = self.store[&key].1;
+        self.step(Input::Job { id, incarnation, record });
+    }
+
+    fn stop_all(&mut self, count: u32) {
+        let mut record = JobRecord { version: 1, instance_count: count, ..Default::default() };
+        record.goals.change(0, u32::MAX, |goal| goal.stopped = true);
+        let (id, key) = (JobId::new("j").unwrap(), keys::desired_job(0, "j"));
         self.put(key.clone(), encode_record(&record).unwrap());
         let incarnation = self.store[&key].1;
         self.step(Input::Job { id, incarnation, record });
@@ -351,6 +360,36 @@ fn an_agent_gone_for_good_takes_all_its_slots_along() {
     scene.status("j-0-1", TaskStatus::GoneByOperator, "a00");
     assert_eq!(scene.slots(), []);
     assert_eq!(scene.instance(0).state, TaskState::Scheduling);
+}
+
+#[test]
+fn an_agent_that_is_marked_gone_while_nothing_runs_on_it_is_found_by_asking() {
+    let mut scene = Scene::running(1);
+    scene.stop_all(1);
+    scene.status("j-0-1", TaskStatus::Killed, "a00");
+    assert_eq!(scene.slots(), [("0/1".to_owned(), SlotState::Held)]);
+    scene.effects.clear();
+    scene.pass(700_000);
+    let asked = |effect: &Effect| match effect {
+        Effect::Reconcile(tasks) => tasks.iter().any(|(task, _)| task.to_string() == "j-0-1"),
+        _ => false,
+    };
+    assert!(scene.effects.iter().any(asked), "{:?}", scene.effects);
+    scene.status_because("j-0-1", TaskStatus::GoneByOperator, "a00", Some("RECONCILIATION"));
+    assert_eq!(scene.slots(), []);
+}
+
+#[test]
+fn a_deletion_that_no_owner_saw_is_told_after_the_next_has_begun() {
+    let mut scene = Scene::new();
+    scene.subscribe();
+    scene.job(1, 0);
+    scene.store.remove(&keys::desired_job(0, "j"));
+    scene.store.remove(&keys::desired_config(0, "j", 1));
+    scene.recover();
+    let summary: JobSummary = decode_record(&scene.store[&keys::actual_job(0, "j")].0).unwrap();
+    assert_eq!((summary.state, summary.leftovers), (JobState::Deleted, 0));
+    assert!(summary.deleted_at.is_some());
 }
 
 #[test]

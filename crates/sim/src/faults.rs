@@ -30,6 +30,10 @@ impl Agents {
         (0..).zip(&self.0).filter(|(_, is)| **is == AgentIs::Well).map(|(i, _)| i).collect()
     }
 
+    fn lost(&self) -> Vec<u32> {
+        (0..).zip(&self.0).filter(|(_, is)| **is == AgentIs::Lost).map(|(i, _)| i).collect()
+    }
+
     fn set(&mut self, index: u32, is: AgentIs) {
         if let Some(agent) = self.0.get_mut(index as usize) {
             *agent = is;
@@ -216,6 +220,18 @@ pub(crate) fn undo(world: &mut World, undo: &Undo) {
             side.model.start_master();
         }),
         Undo::StoreWell => sim.store.trouble(0, 0),
+    }
+}
+
+/// An operator says what machines are lost for ever.
+pub(crate) fn operator_helps(world: &mut World) {
+    for index in world.agents.lost() {
+        let done = world.sim.with_mesos(|side| {
+            let id = crate::ground::agent_id(&side.model, index)?;
+            Some(side.model.mark_agent_gone(&id))
+        });
+        let words = format!("agent {index} is marked gone: {done:?}");
+        world.sim.note("operator", words.as_bytes(), || words.clone());
     }
 }
 

@@ -16,6 +16,9 @@ use tokio::task::JoinSet;
 /// How long it may take after the last fault until all is well, in milliseconds: agents may need to be
 /// forgotten, and back-offs to end.
 const SETTLE_MS: u64 = 3 * 3_600_000;
+/// How long after the last fault an operator says which machines will never come back, in milliseconds.
+/// Peloton cannot know: where several went away at about the same time it waits for them.
+const OPERATOR_MS: u64 = 3_600_000;
 /// How often it is looked whether all is well, in milliseconds.
 const LOOK_EVERY_MS: u64 = 10_000;
 /// All has to stay well for so long, in milliseconds: longer than the gap between two sweeps.
@@ -238,7 +241,7 @@ impl World {
     /// All has to come right by itself.
     async fn settle(&mut self) {
         let begun = self.sim.now_ms();
-        let mut well_since = None;
+        let (mut well_since, mut helped) = (None, false);
         let mut last = String::new();
         loop {
             tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
@@ -260,6 +263,10 @@ impl World {
                         last = why;
                     }
                 }
+            }
+            if now - begun > OPERATOR_MS && !helped && well_since.is_none() {
+                helped = true;
+                faults::operator_helps(self);
             }
             if now - begun > SETTLE_MS {
                 self.sim.violated(format!("it does not come right: {last}"));
