@@ -93,7 +93,7 @@ fn measure(address: &str) {
     let acknowledge = call::Acknowledge {
         agent_id: v1::AgentId { value: "nowhere".into() },
         task_id: v1::TaskId { value: "nothing".into() },
-        uuid: vec![7; 16].into(),
+        uuid: vec![7; 16],
     };
     let call = Call {
         framework_id: Some(framework_id),

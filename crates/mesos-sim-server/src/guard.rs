@@ -13,11 +13,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use peloton_task_runner::mark::{MARK, sweep};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::error::{Error, Result};
 
@@ -29,6 +29,13 @@ const MYSELF: &str = "/proc/self/exe";
 
 /// For processes to be gone after their SIGKILL.
 pub(crate) const SWEEP_WITHIN: Duration = Duration::from_secs(20);
+
+/// For a killed process group to be gone. It takes a few milliseconds; what is there for longer has
+/// ended, too, and waits for an init process that is slow to reap.
+const END_WITHIN: Duration = Duration::from_millis(250);
+
+/// Between two looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Names a program that can be the guard.
 const PROGRAM_VARIABLE: &str = "PELOTON_MESOS_SIM_PROGRAM";
@@ -65,6 +72,7 @@ fn guard(mark: &str, remove: Option<&OsStr>) {
     }
     for group in groups.into_iter().filter_map(Pid::from_raw) {
         let _ = kill_process_group(group, Signal::KILL);
+        wait_for_end(group);
     }
     sweep(mark, SWEEP_WITHIN);
     if let Some(directory) = remove {
@@ -77,6 +85,8 @@ fn guard(mark: &str, remove: Option<&OsStr>) {
 pub(crate) struct Guard {
     child: Mutex<Child>,
     pipe: Mutex<Option<ChildStdin>>,
+    /// The process groups that are there.
+    groups: Mutex<BTreeSet<i32>>,
     mark: String,
 }
 
@@ -98,7 +108,7 @@ impl Guard {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(Error::path(program))?;
         let pipe = Mutex::new(child.stdin.take());
-        Ok(Self { child: Mutex::new(child), pipe, mark })
+        Ok(Self { child: Mutex::new(child), pipe, groups: Mutex::default(), mark })
     }
 
     /// What marks the processes.
@@ -108,17 +118,31 @@ impl Guard {
 
     /// A task's process group is there.
     pub(crate) fn started(&self, group: Pid) {
+        lock(&self.groups).insert(group.as_raw_pid());
         self.tell('+', group);
     }
 
-    /// It is not any more, and its id may go to others.
+    /// It was killed. Waits until it is gone: then its id may go to others.
     pub(crate) fn ended(&self, group: Pid) {
+        wait_for_end(group);
         self.tell('-', group);
+        lock(&self.groups).remove(&group.as_raw_pid());
+    }
+
+    /// Waits until all process groups have ended; false when it takes too long.
+    pub(crate) fn wait_for_groups(&self) -> bool {
+        let deadline = Instant::now() + SWEEP_WITHIN;
+        while !lock(&self.groups).is_empty() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        true
     }
 
     fn tell(&self, sign: char, group: Pid) {
-        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipe) = &mut *pipe {
+        if let Some(pipe) = &mut *lock(&self.pipe) {
             // A guard that was killed cannot be helped.
             let _ = writeln!(pipe, "{sign}{}", group.as_raw_pid());
         }
@@ -126,13 +150,25 @@ impl Guard {
 
     /// Lets it do its work.
     pub(crate) fn release(&self) {
-        drop(self.pipe.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock(&self.pipe).take());
     }
 
     /// Lets it do its work, and waits for it.
     pub(crate) fn finish(&self) {
         self.release();
-        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+        let _ = lock(&self.child).wait();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A killed process takes a moment to end. One that nobody reaps is there for ever, and harmless.
+fn wait_for_end(group: Pid) {
+    let deadline = Instant::now() + END_WITHIN;
+    while test_kill_process_group(group).is_ok() && Instant::now() < deadline {
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

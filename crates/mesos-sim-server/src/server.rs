@@ -230,11 +230,14 @@ impl Server {
         let temporary = self.temporary.take();
         // A task's thread may write until its end was swept, so the directory goes only now.
         let removed = tokio::task::spawn_blocking(move || {
+            let ended = guard.wait_for_groups();
             drop(temporary);
             guard.finish();
+            ended
         });
-        let _ = removed.await;
-        clean
+        let ended = removed.await.unwrap_or(false);
+        let left = Error::Leftover { seconds: SWEEP_WITHIN.as_secs() };
+        clean.and(if ended { Ok(()) } else { Err(left) })
     }
 
     fn host(&self, index: usize) -> Result<&AgentHost> {

@@ -123,6 +123,9 @@ fn tasks(state: &State) -> Value {
         if let Some(labels) = &meta.labels {
             shown["labels"] = full(&**labels);
         }
+        if let Some(discovery) = &meta.discovery {
+            shown["discovery"] = full(&**discovery);
+        }
         shown
     };
     let frameworks = || state.mesos.frameworks();

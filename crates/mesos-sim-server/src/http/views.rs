@@ -236,6 +236,9 @@ fn task(framework: &str, task: &MasterTask) -> Value {
     if let Some(given) = &meta.labels {
         object["labels"] = labels(given);
     }
+    if let Some(given) = &meta.discovery {
+        object["discovery"] = full(&**given);
+    }
     object
 }
 
@@ -266,6 +269,9 @@ fn record_task(record: &Record, to_master: bool) -> Value {
     });
     if let Some(given) = &task.labels {
         object["labels"] = labels(given);
+    }
+    if let Some(given) = &task.discovery {
+        object["discovery"] = full(given);
     }
     object
 }

@@ -84,14 +84,12 @@ pub(super) fn run(
             Err(RecvTimeoutError::Disconnected) => run.kill_now(),
         }
         run.tick(Instant::now());
-        if run.ended().is_some()
-            && let Some(group) = group
-        {
-            job.guard.ended(group);
-        }
         // The model says TASK_KILLING itself where it asks for a kill.
         let known = |report: &Report| is_asked && report.state == State::Killing;
         run.take_reports().into_iter().filter(|report| !known(report)).for_each(&tell);
+    }
+    if let Some(group) = group {
+        job.guard.ended(group);
     }
 }
 

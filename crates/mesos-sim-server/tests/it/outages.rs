@@ -19,11 +19,10 @@ pub(crate) fn processes(text: &str) -> usize {
     entries.filter(|entry| entry.file_name().to_str().is_some_and(mentions)).count()
 }
 
-/// A task that leaves a process behind that has neither its group nor its environment.
+/// A task of several processes, of which one does not have its environment.
 pub(crate) fn leaver(sign: &str) -> String {
-    format!(
-        "sh -c 'sleep 0.01; while :; do sleep 0.1; done # {sign}' & env -i sh -c 'while :; do sleep 0.1; done # {sign}' & echo up; wait"
-    )
+    let endless = format!("while :; do sleep 0.1; done # {sign}");
+    format!("sh -c '{endless}' & env -i sh -c '{endless}' & echo up; wait")
 }
 
 pub(crate) fn sign(name: &str) -> String {

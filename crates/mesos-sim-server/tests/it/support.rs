@@ -1,5 +1,6 @@
 //! A cluster, a scheduler, and waiting with a deadline.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,8 @@ pub(crate) fn settings() -> FrameworkSettings {
 pub(crate) struct Scheduler {
     pub(crate) handle: Handle,
     events: mpsc::Receiver<MesosEvent>,
+    /// Those that came while something else was waited for.
+    offers: VecDeque<Offer>,
     pub(crate) subscribed: Subscribed,
 }
 
@@ -113,7 +116,7 @@ impl Scheduler {
         options.timeouts.backoff_min_ms = 20;
         options.timeouts.backoff_max_ms = 500;
         let (handle, events) = MesosClient::spawn(options, None).unwrap();
-        let mut scheduler = Self { handle, events, subscribed: nobody() };
+        let mut scheduler = Self { handle, events, offers: VecDeque::new(), subscribed: nobody() };
         scheduler.subscribed = scheduler.subscribed_again().await;
         scheduler
     }
@@ -124,6 +127,12 @@ impl Scheduler {
             loop {
                 let event = self.events.recv().await.expect("the client goes on");
                 seen.push(format!("{event:.200?}"));
+                if let MesosEvent::Event { event, .. } = &event {
+                    let offers = event.offers.iter().flat_map(|offers| &offers.offers);
+                    self.offers.extend(offers.cloned());
+                    let rescinded = event.rescind.as_ref().and_then(|one| one.offer_id.as_ref());
+                    self.offers.retain(|offer| Some(&offer.id) != rescinded);
+                }
                 if let Some(found) = pick(event) {
                     return found;
                 }
@@ -159,7 +168,10 @@ impl Scheduler {
     }
 
     pub(crate) async fn offer(&mut self) -> Offer {
-        self.event("OFFERS", |event| event.offers?.offers.into_iter().next()).await
+        while self.offers.is_empty() {
+            self.event("OFFERS", |event| event.offers).await;
+        }
+        self.offers.pop_front().unwrap()
     }
 
     pub(crate) fn call(&self, call: peloton_proto::mesos::v1::scheduler::Call) {
