@@ -106,9 +106,9 @@ impl Cluster {
     }
 
     /// Ends all in order, as an operator would.
-    pub(crate) fn stop(mut self) -> Result<()> {
-        end(&mut self.master).context("peloton-master")?;
-        end(&mut self.simulator).context("mesos-sim")
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        end(&mut self.master).await.context("peloton-master")?;
+        end(&mut self.simulator).await.context("mesos-sim")
     }
 }
 
@@ -122,14 +122,15 @@ impl Drop for Cluster {
     }
 }
 
-fn end(child: &mut Child) -> Result<()> {
+/// Waits as a task, so that our connections are closed when the master asks for it.
+async fn end(child: &mut Child) -> Result<()> {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         kill_process(pid, Signal::TERM)?;
     }
     let deadline = Instant::now() + STOP_WITHIN;
     while child.try_wait()?.is_none() {
         ensure!(Instant::now() < deadline, "did not end within {STOP_WITHIN:?} of SIGTERM");
-        std::thread::sleep(Duration::from_millis(50));
+        sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }

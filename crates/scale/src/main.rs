@@ -101,5 +101,5 @@ async fn run(args: &Args) -> Result<()> {
     phases.push(phase.end(&cluster, probe.stop().await)?);
 
     report::print(&phases, &empty, &full, target);
-    cluster.stop()
+    cluster.stop().await
 }

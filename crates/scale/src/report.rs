@@ -100,13 +100,15 @@ impl Phase {
         let mut best = 0.0_f64;
         let mut from = 0;
         for (at, count) in &self.progress {
-            while self.progress.get(from + 1).is_some_and(|(begin, _)| *at - *begin >= WINDOW) {
+            let fits = |(begin, _): &(Duration, u64)| at.saturating_sub(*begin) >= WINDOW;
+            while self.progress.get(from + 1).is_some_and(fits) {
                 from += 1;
             }
-            let (begin, before) = self.progress[from];
-            let secs = (*at - begin).as_secs_f64();
-            if *at - begin >= WINDOW {
-                best = best.max(count.saturating_sub(before) as f64 / secs);
+            let Some((begin, before)) = self.progress.get(from) else { break };
+            let window = at.saturating_sub(*begin);
+            if window >= WINDOW {
+                let rate = count.saturating_sub(*before) as f64 / window.as_secs_f64();
+                best = best.max(rate);
             }
         }
         best
@@ -149,7 +151,10 @@ pub(crate) fn print(phases: &[Phase], empty: &Usages, full: &Usages, instances: 
         for (call, times) in &phase.latencies.calls {
             let mut times = times.clone();
             times.sort_unstable();
-            let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e3;
+            let at = |share: usize| {
+                let time = times.get(times.len().saturating_sub(1) * share / 100);
+                time.map_or(0.0, Duration::as_secs_f64) * 1e3
+            };
             println!(
                 "| {call} | {} | {} | {:.1} ms | {:.1} ms | {:.1} ms |",
                 phase.name,
