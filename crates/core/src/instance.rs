@@ -418,6 +418,9 @@ impl Job {
                 self.update(i, ctx, |instance| instance.record.message = Some(why.into()));
             }
             ctx.held_back_at = Some(now);
+            // An operator may say meanwhile that the agent is gone; Mesos tells only who asks.
+            let task = self.instances[i as usize].record.task_id(&self.id, i);
+            ctx.ask_tasks.insert(task, Some(agent));
             self.arm_instance(i, now + HELD_BACK_MS, ctx);
         } else {
             self.give_up_on(i, "its agent stayed unreachable; a replacement is started", ctx);

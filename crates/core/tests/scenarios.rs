@@ -264,6 +264,26 @@ fn a_mass_outage_is_still_one_after_a_take_over() {
 }
 
 #[test]
+fn what_a_mass_outage_holds_back_is_asked_for_again() {
+    let mut scene = Scene::running(10);
+    for i in 0..10 {
+        scene.status(&format!("j-{i}-1"), TaskStatus::Unreachable, &format!("a{i:02}"));
+    }
+    scene.pass(300_000);
+    for i in 0..10 {
+        scene.status(&format!("j-{i}-1"), TaskStatus::Unreachable, &format!("a{i:02}"));
+    }
+    assert_eq!(scene.states(10), [TaskState::Running; 10]);
+    scene.effects.clear();
+    scene.pass(70_000);
+    let asked = |effect: &Effect| match effect {
+        Effect::Reconcile(tasks) => tasks.iter().any(|(task, _)| task.to_string() == "j-3-1"),
+        _ => false,
+    };
+    assert!(scene.effects.iter().any(asked), "an operator may have marked the agents gone");
+}
+
+#[test]
 fn nothing_is_given_up_on_old_knowledge() {
     let mut scene = Scene::running(1);
     scene.status("j-0-1", TaskStatus::Unreachable, "a00");
