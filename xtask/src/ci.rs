@@ -15,6 +15,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+/// The system tests that run on the simulated Mesos, too: those that tell most about it.
+const ON_BOTH: [&str; 5] =
+    ["command_line::", "deletion::", "kills::", "placement::", "task_life::"];
+
 /// What was run, and what came of it.
 #[derive(Debug, Default)]
 struct Report {
@@ -103,17 +107,27 @@ fn build_and_test(report: &mut Report, strict: bool) -> bool {
     if !built {
         return false;
     }
-    report.step("tests", |tests| {
+    let runner = if has_nextest() { Runner::Nextest } else { Runner::Harness };
+    let runs_tests = || {
         let mut command = cargo();
-        let runner = if has_nextest() { Runner::Nextest } else { Runner::Harness };
-        if runner == Runner::Nextest {
-            command.args(["nextest", "run", "--workspace", "--lib", "--bins", "--tests"]);
-        } else {
-            command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
-        }
+        match runner {
+            Runner::Nextest => command.args(["nextest", "run"]),
+            Runner::Harness => command.args(["test", "--no-fail-fast"]),
+        };
+        command
+    };
+    report.step("tests", |tests| {
+        let mut command = runs_tests();
+        command.args(["--workspace", "--lib", "--bins", "--tests"]);
         if strict {
             command.env("CI", "true");
         }
+        counted(&mut command, runner, tests)
+    });
+    report.step("system tests on the simulated Mesos", |tests| {
+        let mut command = runs_tests();
+        command.args(["--package", "peloton-system-tests", "--test", "system", "--"]);
+        command.args(ON_BOTH).env("PELOTON_TEST_MESOS", "sim");
         counted(&mut command, runner, tests)
     });
     report.step("doc tests", |tests| {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 use peloton_client::DEFAULT_PORT;
 
@@ -130,15 +130,20 @@ pub(crate) enum MesosChoice {
 #[derive(Debug, Args)]
 pub(crate) struct MiniclusterArgs {
     /// How many agents; their tasks are processes of this machine
-    #[arg(long, default_value_t = 6, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = 6, value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
     pub(crate) agents: u16,
     /// How many masters
-    #[arg(long = "master-count", default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=16))]
+    #[arg(
+        long = "master-count",
+        default_value_t = 3,
+        value_name = "COUNT",
+        value_parser = value_parser!(u16).range(1..=16)
+    )]
     pub(crate) master_count: u16,
     /// Port of the first master; the others have those that follow it. 0 takes free ones
     #[arg(long, default_value_t = DEFAULT_PORT, value_name = "PORT")]
     pub(crate) port: u16,
-    /// Port of Mesos; without it, 5050 if it is free, and else another
+    /// Port of Mesos; without it, 5050 if it is free, and else another. 0 takes a free one
     #[arg(long, value_name = "PORT")]
     pub(crate) mesos_port: Option<u16>,
     /// The Mesos: `sim`, the simulated one; `real`, a real one that the program peloton-testbed runs; or

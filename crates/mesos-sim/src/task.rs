@@ -29,6 +29,8 @@ pub struct TaskMeta {
     pub grace_ms: Option<u64>,
     /// Its labels.
     pub labels: Option<Box<v1::Labels>>,
+    /// What service discovery is told of it.
+    pub discovery: Option<Box<v1::DiscoveryInfo>>,
     /// Identifies its container, and this run of the id.
     pub(crate) container: Uuid,
 }
@@ -85,6 +87,7 @@ impl TaskMeta {
             resources,
             grace_ms: info.kill_policy.as_ref().and_then(grace_ms),
             labels: info.labels.clone().map(Box::new),
+            discovery: info.discovery.clone().map(Box::new),
             container,
         }
     }

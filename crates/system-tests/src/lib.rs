@@ -1,4 +1,4 @@
-//! System tests: everything through the public interfaces, against a real Mesos.
+//! System tests: everything through the public interfaces, against a real Mesos, and a simulated one.
 //!
 //! There is nothing here: the tests are one program, `tests/system`, so that they share one Mesos
 //! and their programs are linked once. It starts `peloton-master` and `peloton` as their users do,

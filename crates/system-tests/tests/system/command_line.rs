@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::support::{Audit, Cluster, shared_mesos};
+use crate::support::{AnyMesos, Audit, Cluster, shared_mesos};
 
 /// Runs the command line, which must succeed: its standard output.
 #[track_caller]

@@ -18,6 +18,7 @@ mod deletion;
 mod grpc;
 mod kills;
 mod many_instances;
+mod minicluster;
 mod outage;
 mod placement;
 mod process;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Audit, Cluster, Job, PATIENCE, State, shared_mesos, wait_until};
+use crate::support::{AnyMesos, Audit, Cluster, Job, PATIENCE, State, shared_mesos, wait_until};
 
 /// What `TaskManager.GetHistory` tells of an instance, the oldest run first.
 fn history(job: &Job<'_>, instance: u32) -> Vec<Value> {
@@ -233,7 +233,7 @@ fn a_task_gets_its_ports_files_and_names() {
         for port in ports {
             assert!(taken.insert((task.host.clone(), port)), "a port twice: {tasks:?}");
         }
-        let output = mesos.sandbox(&task.id).unwrap().join("stdout");
+        let output = mesos.sandbox(&task.id).join("stdout");
         assert!(fs::read_to_string(output).unwrap().lines().any(|line| line == "fetched"));
     }
     let state = mesos.operator().state().unwrap();

@@ -58,9 +58,16 @@ impl Mesos {
                 Ok(Self::Simulated { server: Box::new(server), address, agents })
             }
             MesosChoice::Real => {
-                let port = place::mesos_port(args.mesos_port)?;
+                let port = match place::mesos_port(args.mesos_port)? {
+                    0 => place::free_port()?,
+                    port => port,
+                };
                 let testbed = Testbed::start(port, agents, place, ui, stop).await?;
-                Ok(Self::Real { testbed: Box::new(testbed), address: format!("127.0.0.1:{port}"), agents })
+                Ok(Self::Real {
+                    testbed: Box::new(testbed),
+                    address: format!("127.0.0.1:{port}"),
+                    agents,
+                })
             }
             MesosChoice::At(address) => {
                 let connected = tokio::time::timeout(ANSWERS_WITHIN, TcpStream::connect(address));

@@ -97,15 +97,21 @@ pub(super) fn ports(first: u16, count: u16) -> Result<Vec<u16>, Failure> {
     Ok((first..=last).collect())
 }
 
-/// Mesos's port: the one that was asked for, or else the usual one if it is free, or else any.
+/// Mesos's port: the one that was asked for, or else the usual one if it is free, or else 0: any.
 pub(super) fn mesos_port(asked: Option<u16>) -> Result<u16, Failure> {
     match asked {
-        Some(port) => bound(port).map_err(|error| {
+        Some(port) if port > 0 => bound(port).map_err(|error| {
             let message = format!("port {port} of 127.0.0.1 cannot be had: {error}");
             failed(message).hint("--mesos-port names another one for Mesos")
         }),
-        None => bound(MESOS_PORT).or_else(|_| bound(0)).map_err(failed),
+        Some(_) => Ok(0),
+        None => Ok(bound(MESOS_PORT).unwrap_or(0)),
     }
+}
+
+/// A port that is free now, for programs that cannot take any and tell which.
+pub(super) fn free_port() -> Result<u16, Failure> {
+    bound(0).map_err(failed)
 }
 
 /// Tries a port: its number, if it can be listened on.

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
-use peloton_testbed::{Mesos, Operator};
+use peloton_testbed::Operator;
 use serde_json::Value;
 
-use super::{PATIENCE, wait_until};
+use super::{AnyMesos, PATIENCE, wait_until};
 
 /// The states of tasks that have ended.
 const ENDED: [&str; 8] = [
@@ -30,7 +30,7 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    pub(crate) fn new(mesos: &Mesos, role: &str) -> Self {
+    pub(crate) fn new(mesos: &impl AnyMesos, role: &str) -> Self {
         Self { operator: mesos.operator(), role: role.to_owned() }
     }
 

@@ -8,14 +8,13 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use peloton_testbed::Mesos;
 use peloton_testbed::http::{self, Request};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::programs::{programs, workspace};
-use super::{PATIENCE, wait_until};
+use super::{AnyMesos, PATIENCE, wait_until};
 
 /// How much of a log is shown when a test fails.
 const TAIL_LINES: usize = 120;
@@ -48,7 +47,7 @@ pub(crate) enum CallError {
 
 impl Cluster {
     /// A master that is healthy, with a role of its own; `settings` are `key=value`.
-    pub(crate) fn start(mesos: &Mesos, role: &str, settings: &[&str]) -> Self {
+    pub(crate) fn start(mesos: &impl AnyMesos, role: &str, settings: &[&str]) -> Self {
         let mut cluster = Self::stopped(mesos, role, settings);
         cluster.launch();
         cluster.wait_healthy();
@@ -56,7 +55,7 @@ impl Cluster {
     }
 
     /// The same, not started yet.
-    pub(crate) fn stopped(mesos: &Mesos, role: &str, settings: &[&str]) -> Self {
+    pub(crate) fn stopped(mesos: &impl AnyMesos, role: &str, settings: &[&str]) -> Self {
         let mut all = vec![SHARDS.to_owned()];
         all.push(format!("mesos.framework.role={role}"));
         all.push(format!("mesos.framework.name=Peloton {role}"));
@@ -200,6 +199,13 @@ impl Cluster {
     }
 }
 
+/// The command line's program, in the root of the sources.
+pub(crate) fn cli_command() -> Command {
+    let mut command = Command::new(&programs().cli);
+    command.current_dir(workspace());
+    command
+}
+
 /// The master's program as the README starts it, before its arguments.
 pub(crate) fn master_command() -> Command {
     let mut command = Command::new(&programs().master);
@@ -267,17 +273,23 @@ fn get(address: &str, path: &str) -> Result<(u16, String), String> {
     Ok((status, response.text().map_err(|error| error.to_string())?))
 }
 
-/// A port that stays free while a master is down: outside the range that the system gives to
-/// outgoing connections, and outside the testbed's ports for tasks.
+/// A port that stays free while a master is down: see [`free_ports`].
 fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many free ports in a row: outside the range that the system gives to outgoing
+/// connections, and outside the testbed's ports for tasks.
+pub(crate) fn free_ports(count: u16) -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 7_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     loop {
-        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let offset = start.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % COUNT;
         let port = FIRST + offset;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if (port..port + count).all(is_free) {
             return port;
         }
     }

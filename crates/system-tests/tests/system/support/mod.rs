@@ -3,16 +3,17 @@
 mod audit;
 mod cluster;
 mod jobs;
+mod mesos;
 mod programs;
 
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use peloton_testbed::{Mesos, Options};
-
 pub(crate) use audit::{Audit, Watching};
-pub(crate) use cluster::{CallError, Cluster, fault_lasts, master_command, yarpc};
+pub(crate) use cluster::{
+    CallError, Cluster, cli_command, fault_lasts, free_ports, master_command, yarpc,
+};
 pub(crate) use jobs::{Job, State, Task, config};
+pub(crate) use mesos::{AnyMesos, shared_mesos};
 
 /// For anything that should come about by itself. Far more than it takes: tests are about what
 /// happens, not about how fast.
@@ -20,12 +21,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// One Mesos for all tests that do nothing to it. Nothing drops it: its guard ends it after us.
-pub(crate) fn shared_mesos() -> Option<&'static Mesos> {
-    static SHARED: OnceLock<Option<Mesos>> = OnceLock::new();
-    SHARED.get_or_init(|| peloton_testbed::start(&Options::agents(4))).as_ref()
-}
 
 /// Waits for a condition; until then it says why it is not so.
 #[track_caller]
