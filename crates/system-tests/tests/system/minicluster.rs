@@ -193,13 +193,17 @@ fn the_demo_is_shown_once_in_a_directory_that_stays() {
 #[test]
 fn a_mesos_that_is_not_there_is_named() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let output =
-        cli_command().args(["minicluster", "--port", "0", "--mesos", &nobody]).output().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let output = cli_command()
+        .args(["minicluster", "--port", "0", "--mesos", &nobody])
+        .env("TMPDIR", directory.path())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(said.contains(&nobody), "{said}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "{said}");
     // A program alone, with no testbed beside it or on its path.
-    let directory = tempfile::tempdir().unwrap();
     let alone = directory.path().join("peloton");
     fs::copy(cli_command().get_program(), &alone).unwrap();
     let output = Command::new(&alone)

@@ -148,7 +148,8 @@ impl Minicluster {
 
     /// Ends all that is there. What would tell why something failed is kept.
     fn end(mut self, lived: Result<(), Failure>) -> Result<(), Failure> {
-        let failed = lived.as_ref().is_err_and(|failure| failure.exit != Exit::Interrupted);
+        // Without a Mesos there is nothing to look at but what the error says.
+        let has_lived = self.mesos.is_some();
         if self.masters.is_some() {
             self.ui.note("ending the masters, Mesos and all tasks; Ctrl-C ends them at once");
         }
@@ -162,12 +163,12 @@ impl Minicluster {
             None => Ok(()),
         };
         let ended = lived.and(masters).and(mesos);
-        if failed || ended.is_err() && !is_interrupted(&ended) {
+        if has_lived && ended.is_err() && !is_interrupted(&ended) {
             self.place.keep();
         }
         // What still reads the store holds nothing that anybody waits for.
         self.runtime.shutdown_timeout(Duration::from_secs(1));
-        if let Some(kept) = self.place.close() {
+        if let Some(kept) = self.place.close().filter(|_| has_lived) {
             self.ui.note(&format!("logs, store and sandboxes are in {}", kept.display()));
         }
         ended
