@@ -120,7 +120,11 @@ const CRATES: &[Crate] = &[
             "peloton-api",
         ],
     ),
-    known("peloton-conformance", Layer::Confidence, &["peloton-proto", "peloton-testbed"]),
+    known(
+        "peloton-conformance",
+        Layer::Confidence,
+        &["peloton-mesos-sim-server", "peloton-proto", "peloton-testbed"],
+    ),
     known("peloton-scale", Layer::Confidence, &["peloton-client", "peloton-proto"]),
     known("xtask", Layer::Confidence, &[]),
 ];

@@ -161,7 +161,9 @@ pub(crate) fn refused(refusal: Refusal) -> Answer {
 
 /// What a method other than the allowed ones gets.
 pub(crate) fn method_not_allowed(allowed: &'static str, method: &hyper::Method) -> Answer {
-    let words = format!("Expecting one of {{ '{allowed}' }}, but received '{method}'");
+    let words = format!(
+        "405 Method Not Allowed. Expecting one of {{ '{allowed}' }}, but received '{method}'."
+    );
     let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, words);
     answer
         .headers_mut()

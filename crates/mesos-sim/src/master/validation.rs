@@ -94,13 +94,12 @@ pub(super) fn validate_suppressed(
     suppressed: &[String],
 ) -> Result<(), String> {
     let roles = operations::framework_roles(info);
-    let strange: BTreeSet<&str> =
-        suppressed.iter().map(String::as_str).filter(|role| !roles.contains(role)).collect();
-    if strange.is_empty() {
-        return Ok(());
+    match suppressed.iter().find(|role| !roles.contains(role.as_str())) {
+        None => Ok(()),
+        Some(role) => {
+            invalid(format!("Suppressed role '{role}' is not contained in the list of roles"))
+        }
     }
-    let strange = set_of(&strange.into_iter().collect::<Vec<_>>());
-    invalid(format!("Suppressed roles {strange} are not contained in the set of roles"))
 }
 
 /// Where tasks are launched.
