@@ -43,6 +43,7 @@ none is renamed or removed.
 | `task get` | `TaskInfo` |
 | `cluster status` | `cluster`: `ClusterInfo`, and `status`: `ClusterStatus` |
 | `version` | `version` |
+| `minicluster` | `masters`, a list; `mesos`, `directory`, `log`: when it is ready |
 
 Warnings, progress and errors go to standard error.
 ";
