@@ -85,6 +85,11 @@ impl Handle {
         self.queue(epoch, QueuedCall { call, reply: None })
     }
 
+    /// Whether the next call would not be refused for a full queue.
+    pub fn has_room(&self) -> bool {
+        self.shared.lock().as_ref().is_none_or(|queue| queue.calls.capacity() > 0)
+    }
+
     /// Makes a call and waits for Mesos's answer to it.
     ///
     /// # Errors

@@ -50,10 +50,10 @@ use tokio::sync::mpsc;
 /// reading and TCP makes the master wait, which Mesos does without harm.
 pub const EVENT_QUEUE_CAPACITY: usize = 1_024;
 
-/// How many calls may wait to be sent. A shard at its peak acknowledges a few thousand status
-/// updates a second; more than some seconds of that mean that the master no longer keeps up, and
-/// the owner should know rather than memory grow.
-pub const CALL_QUEUE_CAPACITY: usize = 8_192;
+/// How many calls may wait to be sent: some tens of milliseconds of them, so that the sender never
+/// runs dry. What is beyond waits with the owner, who keeps it in less memory: an ACCEPT that launches
+/// twenty tasks is some 100 KiB.
+pub const CALL_QUEUE_CAPACITY: usize = 256;
 
 /// One client of one framework.
 #[derive(Debug)]

@@ -288,7 +288,7 @@ impl<'a> Run<'a> {
     fn send_ready(&mut self) -> Sent {
         for (epoch, effect) in self.pending.ready() {
             self.tell(&effect);
-            self.outbox.push(&self.identity, epoch, effect);
+            self.outbox.push(epoch, effect);
         }
         let certain = self.claim.lease.is_certain();
         #[cfg(feature = "planted-bugs")]
@@ -297,7 +297,7 @@ impl<'a> Run<'a> {
         if !certain {
             return Sent::NoLease;
         }
-        if self.outbox.flush(&self.client) { Sent::All } else { Sent::NoRoom }
+        if self.outbox.flush(&self.identity, &self.client) { Sent::All } else { Sent::NoRoom }
     }
 
     /// Says what is given back for good.
@@ -462,7 +462,7 @@ impl Run<'_> {
         output.effects = later;
         let now: Vec<Effect> = now;
         for effect in now {
-            self.outbox.push(&self.identity, self.epoch, effect);
+            self.outbox.push(self.epoch, effect);
         }
     }
 }

@@ -9,6 +9,11 @@ use peloton_mesos_sim_server::model::Script;
 use peloton_mesos_sim_server::{AgentOptions, Fake, Options, Server, supervise_if_asked};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Messages of all sizes are made and dropped by many threads; the system's allocator takes twice the
+/// memory for that, and more time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A simulated Mesos on this machine: it speaks Mesos's protocols and runs tasks as processes.
 ///
 /// It runs until Ctrl-C or SIGTERM, and then ends its tasks and removes what it made.
