@@ -419,8 +419,12 @@ impl Job {
             }
             ctx.held_back_at = Some(now);
             // An operator may say meanwhile that the agent is gone; Mesos tells only who asks.
-            let task = self.instances[i as usize].record.task_id(&self.id, i);
-            ctx.ask_tasks.insert(task, Some(agent));
+            // Not at each answer, though, or question and answer would chase each other.
+            let instance = &mut self.instances[i as usize];
+            if now >= instance.asked_at + HELD_BACK_MS {
+                instance.asked_at = now;
+                ctx.ask_tasks.insert(instance.record.task_id(&self.id, i), Some(agent));
+            }
             self.arm_instance(i, now + HELD_BACK_MS, ctx);
         } else {
             self.give_up_on(i, "its agent stayed unreachable; a replacement is started", ctx);

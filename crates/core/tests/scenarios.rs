@@ -281,6 +281,9 @@ fn what_a_mass_outage_holds_back_is_asked_for_again() {
         _ => false,
     };
     assert!(scene.effects.iter().any(asked), "an operator may have marked the agents gone");
+    scene.effects.clear();
+    scene.status("j-3-1", TaskStatus::Unreachable, "a03");
+    assert!(!scene.effects.iter().any(asked), "the answer is not a reason to ask again");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod ids;
 mod ledger;
 mod ownership;
 mod release;
+mod storm;
 mod twins;
 
 pub(crate) use answers::Asked;
@@ -29,6 +30,7 @@ pub(crate) struct Checks {
     answers: answers::Answers,
     ids: ids::Ids,
     ownership: ownership::Ownership,
+    storm: storm::Storm,
     twins: twins::Twins,
 }
 
@@ -40,6 +42,7 @@ impl Checks {
             answers: answers::Answers::default(),
             ids: ids::Ids::default(),
             ownership: ownership::Ownership::default(),
+            storm: storm::Storm::default(),
             twins: twins::Twins::default(),
         }
     }
@@ -83,6 +86,7 @@ impl Checks {
         release::called(sim, call, &self.ledger);
         self.ids.called(sim, call);
         self.twins.called(sim, call, model);
+        self.storm.called(sim, link);
     }
 
     /// A user begins to ask something that changes a job.
