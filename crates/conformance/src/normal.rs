@@ -66,7 +66,8 @@ fn replace_word(text: &str, word: &str, name: &str) -> String {
 
 /// Mesos writes sets of resources in an order of its own, which nobody relies on.
 fn sorted_sets(text: &str) -> String {
-    const BETWEEN: [&str; 2] = [" does not contain ", " is more than available "];
+    const BETWEEN: [&str; 3] =
+        [" does not contain ", " is more than available ", " are more than available "];
     let found = BETWEEN.iter().find_map(|between| Some((between, text.split_once(between)?)));
     let Some((between, (left, right))) = found else { return text.to_owned() };
     let sorted = |set: &str| {

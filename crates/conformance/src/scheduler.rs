@@ -399,6 +399,40 @@ impl Scheduler {
         Ok(event["update"]["status"].clone())
     }
 
+    /// The next update of a task that answers a question, recorded. An agent whose process ended may
+    /// repeat an update whose acknowledgement it did not get.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub fn answer(&mut self, task: &str) -> Result<Value> {
+        let event = self.take(&format!("an answer about {task}"), |event| {
+            let status = &event["update"]["status"];
+            status["taskId"]["value"] == task && status.get("uuid").is_none()
+        })?;
+        self.record(&event);
+        Ok(event["update"]["status"].clone())
+    }
+
+    /// Records all offers that were taken back so far, in the order of their agents.
+    ///
+    /// # Errors
+    /// As [`Scheduler::marker`].
+    pub fn rescinds(&mut self) -> Result<()> {
+        self.marker()?;
+        let (taken, left): (Vec<Value>, Vec<Value>) =
+            self.queue.drain(..).partition(|event| event["type"] == "RESCIND");
+        self.queue = left.into();
+        let id = |event: &Value| event["rescind"]["offerId"]["value"].as_str().map(str::to_owned);
+        let mut lines: Vec<String> = taken
+            .iter()
+            .filter_map(id)
+            .map(|id| format!("{} <- RESCIND {}", self.name, self.transcript.normal(&id)))
+            .collect();
+        lines.sort();
+        lines.iter().for_each(|line| self.transcript.say(line));
+        Ok(())
+    }
+
     /// Acknowledges a status; one that needs none is left alone.
     ///
     /// # Errors

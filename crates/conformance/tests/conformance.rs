@@ -83,4 +83,4 @@ macro_rules! groups {
     };
 }
 
-groups!(subscription, offers, operations, launches, tasks, agents, masters);
+groups!(subscription, offers, operations, launches, tasks, agents, masters, drains);

@@ -24,8 +24,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 pub(super) const MASTER: &[Scenario] = &[
     scenario("master_restarts", master_restarts),
     scenario("reconcile_before_agents_return", reconcile_before_agents_return),
-    scenario("drained", drained),
 ];
+
+/// By itself: what is launched on the agent afterwards may still be dropped.
+pub(super) const DRAIN: &[Scenario] = &[scenario("drained", drained)];
 
 const SLEEP: &str = "sleep 600";
 
@@ -57,12 +59,12 @@ fn process_restarts(lab: &mut Lab<'_>) -> Result<()> {
     s.event("RESCIND")?;
     lab.note("while the agent is away");
     s.call(build::reconcile(&[("free", None)]))?;
-    s.update("free")?;
+    s.answer("free")?;
     lab.target.start_agent(0)?;
     lab.until_active(&[0, 1])?;
     s.offers("when it is back", |held| build::sum(held, "cpus") >= 6.0 - 0.001)?;
     s.call(build::reconcile(&[("reserved", None)]))?;
-    s.update("reserved")?;
+    s.answer("reserved")?;
     s.call(build::kill("free", None, None))?;
     s.updates("free", "TASK_KILLED")?;
     s.nothing_more()
@@ -77,7 +79,9 @@ fn task_ends_while_the_agent_is_down(lab: &mut Lab<'_>) -> Result<()> {
     let task = build::task("t", &offers[0].agent_id, "sleep 1; exit 3", resources);
     accept(&mut s, &offers, vec![build::launch(vec![task])])?;
     s.updates("t", "TASK_RUNNING")?;
+    s.watch_until(|held| build::sum(held, "cpus") >= 7.0 - 0.001)?;
     lab.target.stop_agent(0)?;
+    s.event("RESCIND")?;
     s.watch(12)?;
     s.call(build::kill("t", None, None))?;
     lab.target.start_agent(0)?;
@@ -143,7 +147,7 @@ fn deactivated(lab: &mut Lab<'_>) -> Result<()> {
     s.watch(5)?;
     s.show_offers("after five intervals");
     s.call(build::reconcile(&[("free", None)]))?;
-    s.update("free")?;
+    s.answer("free")?;
     lab.operate(&json!({"type": "REACTIVATE_AGENT", "reactivate_agent": content}))?;
     s.offers("when it is reactivated", |held| build::sum(held, "cpus") >= 6.0 - 0.001)?;
     s.call(build::kill("free", None, None))?;
@@ -156,8 +160,7 @@ fn deactivated(lab: &mut Lab<'_>) -> Result<()> {
 }
 
 /// An agent that is drained kills its tasks and is offered no more, until it is reactivated. (What is
-/// launched right behind that, the agent of Mesos 1.11 may still drop as "already draining": so this
-/// comes last of its group.)
+/// launched right behind that, the agent of Mesos 1.11 may still drop as "already draining".)
 fn drained(lab: &mut Lab<'_>) -> Result<()> {
     let role = lab.role("a");
     let mut s = two_tasks(lab, &role)?;
@@ -189,8 +192,13 @@ fn maintenance(lab: &mut Lab<'_>) -> Result<()> {
         "unavailability": {"start": {"nanoseconds": start},
             "duration": {"nanoseconds": 3_600_000_000_000_u64}}}]);
     lab.operate(&schedule(window))?;
-    s.event("RESCIND")?;
-    s.event("INVERSE_OFFERS")?;
+    let event = s.take("INVERSE_OFFERS", |event| event["type"] == "INVERSE_OFFERS")?;
+    for offer in event["inverseOffers"]["inverseOffers"].as_array().into_iter().flatten() {
+        let id = offer["id"]["value"].as_str().unwrap_or_default();
+        lab.transcript.name(id, "<inverse offer>");
+    }
+    s.record(&event);
+    s.rescinds()?;
     let offers = s.offers("with the time", |held| build::sum(held, "cpus") >= 6.0 - 0.001)?;
     for offer in build::of_host(&offers, "agent-0") {
         lab.transcript.message("unavailable", &offer.message["unavailability"]);
@@ -243,7 +251,7 @@ fn master_restarts(lab: &mut Lab<'_>) -> Result<()> {
     let mut s = lab.resubscribe_as(&id, &info)?;
     s.offers("when all are back", |held| build::sum(held, "cpus") >= 6.0 - 0.001)?;
     s.call(build::reconcile(&[("reserved", None)]))?;
-    s.update("reserved")?;
+    s.answer("reserved")?;
     s.call(build::kill("free", None, None))?;
     s.updates("free", "TASK_KILLED")?;
     s.offers("when one has ended", |held| build::sum(held, "cpus") >= 7.0 - 0.001)?;
@@ -276,6 +284,6 @@ fn reconcile_before_agents_return(lab: &mut Lab<'_>) -> Result<()> {
     lab.until_active(&[0, 1])?;
     s.offers("when it is back", |held| build::sum(held, "cpus") >= 6.0 - 0.001)?;
     s.call(build::reconcile(&[("free", None)]))?;
-    s.update("free")?;
+    s.answer("free")?;
     Ok(())
 }

@@ -25,6 +25,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "tasks", cluster: STEADY, scenarios: tasks::SCENARIOS },
     Group { name: "agents", cluster: WATCHED, scenarios: agents::SCENARIOS },
     Group { name: "masters", cluster: WATCHED, scenarios: agents::MASTER },
+    Group { name: "drains", cluster: WATCHED, scenarios: agents::DRAIN },
 ];
 
 const fn scenario(
