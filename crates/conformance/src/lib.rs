@@ -21,6 +21,7 @@ pub mod wire;
 
 pub use error::{Error, Result};
 pub use lab::Lab;
+pub use peloton_mesos_sim_server::model::Sabotage;
 pub use scenarios::GROUPS;
 pub use scheduler::{Answer, DEADLINE, Offer, Scheduler};
 pub use suite::{Group, Outcome, Scenario, compare, keep, run_group};

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use peloton_conformance::{
-    GROUPS, Group, Outcome, Real, Simulated, Target, compare, keep, run_group,
+    GROUPS, Group, Outcome, Real, Sabotage, Simulated, Target, compare, keep, run_group,
 };
 
 fn variable(name: &str) -> Option<String> {
@@ -84,3 +84,34 @@ macro_rules! groups {
 }
 
 groups!(subscription, offers, operations, launches, tasks, agents, masters, drains);
+
+/// The test of the tests: a simulated Mesos that breaks a rule fails, by scenarios that are about it.
+#[test]
+fn sabotage_is_found() {
+    let cases = [
+        (Sabotage::OfferReservedToOthers, "operations", "reservations_stay_with_their_role"),
+        (Sabotage::AcceptAnyStreamId, "subscription", "stream_ids"),
+        (Sabotage::StopAtFailedOperation, "operations", "order_in_one_accept"),
+        (Sabotage::SwallowFailures, "operations", "order_in_one_accept"),
+        (Sabotage::ForgetReservationsAtRestart, "agents", "machine_dies"),
+    ];
+    let found = cases.map(|(sabotage, group, scenario)| {
+        std::thread::spawn(move || {
+            let group = GROUPS.iter().find(|one| one.name == group).unwrap();
+            let guard = Path::new(env!("CARGO_BIN_EXE_conformance-guard"));
+            let problems = |sabotage| {
+                let mut target =
+                    Simulated::start_sabotaged(&group.cluster, guard, sabotage).unwrap();
+                let outcomes = run_group(group, &mut target, Some(scenario), |_| {});
+                assert_eq!(outcomes.len(), 1, "{scenario}");
+                compare(group, "the sabotaged Mesos", &outcomes)
+            };
+            assert_eq!(problems(None), [String::new(); 0], "{scenario} without sabotage");
+            (sabotage, !problems(Some(sabotage)).is_empty())
+        })
+    });
+    for one in found {
+        let (sabotage, found) = one.join().unwrap();
+        assert!(found, "{sabotage:?} was not found");
+    }
+}

@@ -36,6 +36,23 @@ pub struct Settings {
     pub registration_backoff_ms: u64,
     /// What the master says it is: `127.0.0.1:5050`. Goes into SUBSCRIBED's MasterInfo.
     pub address: (String, u16),
+    /// A rule that is broken on purpose, for tests of tests: none.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Rules of Mesos that can be broken, to show that tests find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Reserved resources are offered to every role.
+    OfferReservedToOthers,
+    /// A call is taken with any stream id.
+    AcceptAnyStreamId,
+    /// An agent whose process starts again has forgotten its reservations.
+    ForgetReservationsAtRestart,
+    /// An operation that fails takes those behind it with it, LAUNCH too, without a word.
+    StopAtFailedOperation,
+    /// What a refused operation asks for is told to nobody.
+    SwallowFailures,
 }
 
 impl Default for Settings {
@@ -52,6 +69,7 @@ impl Default for Settings {
             message_delay_ms: (0, 0),
             registration_backoff_ms: 1_000,
             address: ("127.0.0.1".to_owned(), 5050),
+            sabotage: None,
         }
     }
 }

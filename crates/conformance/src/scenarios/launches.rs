@@ -161,6 +161,7 @@ fn wrong_tasks(lab: &mut Lab<'_>) -> Result<()> {
             s.updates(&id, "TASK_RUNNING")?;
             s.call(build::kill(&id, None, None))?;
             s.updates(&id, "TASK_KILLED")?;
+            s.watch_until(|held| build::sum(held, "mem") >= 2048.0)?;
         }
     }
     back(&mut s, "what is left of it")?;

@@ -14,7 +14,7 @@ use crate::target::ClusterSpec;
 const STEADY: ClusterSpec = ClusterSpec { agents: 2, ping_interval_ms: 15_000, max_pings: 5 };
 
 /// Agents whose loss is seen soon. Mesos allows no less than a second between two looks.
-const WATCHED: ClusterSpec = ClusterSpec { agents: 2, ping_interval_ms: 1_000, max_pings: 2 };
+const WATCHED: ClusterSpec = ClusterSpec { agents: 2, ping_interval_ms: 1_000, max_pings: 4 };
 
 /// All groups.
 pub const GROUPS: &[Group] = &[

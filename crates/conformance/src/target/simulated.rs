@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::Path;
 
-use peloton_mesos_sim_server::model::Settings;
+use peloton_mesos_sim_server::model::{Sabotage, Settings};
 use peloton_mesos_sim_server::{AgentOptions, Options, Server};
 use tokio::runtime::Runtime;
 
@@ -25,6 +25,18 @@ impl Simulated {
     /// # Errors
     /// As [`Server::start`].
     pub fn start(spec: &ClusterSpec, guard: &Path) -> Result<Self> {
+        Self::start_sabotaged(spec, guard, None)
+    }
+
+    /// Starts one that breaks a rule.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_sabotaged(
+        spec: &ClusterSpec,
+        guard: &Path,
+        sabotage: Option<Sabotage>,
+    ) -> Result<Self> {
         let runtime = Runtime::new().map_err(Error::io("a runtime"))?;
         let attributes = ATTRIBUTES.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let agent = AgentOptions {
@@ -39,6 +51,7 @@ impl Simulated {
             allocation_interval_ms: ALLOCATION_INTERVAL_MS,
             agent_timeout_ms: spec.ping_interval_ms * u64::from(spec.max_pings),
             registration_backoff_ms: 50,
+            sabotage,
             ..Settings::default()
         };
         let options = Options {

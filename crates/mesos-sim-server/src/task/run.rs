@@ -114,8 +114,11 @@ fn prepare(job: &Job) -> Result<Runnable, String> {
             Ok(done) => drop(writeln!(stdout, "{done}")),
             Err(error) => {
                 let _ = writeln!(stderr, "{error}");
+                // Why is in the sandbox, as with Mesos.
+                let name = job.directory.file_name().unwrap_or_default().to_string_lossy();
                 return Err(format!(
-                    "Failed to launch container: Failed to fetch all URIs: {error}"
+                    "Failed to launch container: Failed to fetch all URIs for container '{name}': \
+                     exited with status 1"
                 ));
             }
         }

@@ -266,13 +266,16 @@ impl Agent {
             return;
         }
         self.alive = true;
+        if world.settings.sabotage == Some(crate::Sabotage::ForgetReservationsAtRestart) {
+            self.total = Resources::from_proto(&self.spec.resources).unwrap_or_default();
+        }
         self.disconnect();
         let lost = self.tasks.iter().filter(|(_, task)| task.is_lost && !task.has_ended());
         let lost: Vec<TaskKey> = lost.map(|(key, _)| key.clone()).collect();
         for key in lost {
             let news = updates::News {
                 source: v1::task_status::Source::Agent,
-                message: Some("Abnormal executor termination: unknown container".to_owned()),
+                message: Some("Executor terminated".to_owned()),
                 reason: Some(v1::task_status::Reason::ExecutorTerminated),
                 container: Container::Absent,
                 ..updates::News::new(TaskState::TaskFailed)

@@ -166,12 +166,17 @@ impl Agent {
             return;
         }
         task.is_started = true;
-        let container = report.container_status.map(|status| Container::Given(Arc::new(status)));
+        // Nothing ran that could have said it: the agent did.
+        let is_unlaunched = report.reason == Some(Reason::ContainerLaunchFailed);
+        let given = report.container_status.filter(|_| !is_unlaunched);
+        let plain = if is_unlaunched { Container::Absent } else { Container::Plain };
+        let container = given.map(|status| Container::Given(Arc::new(status)));
         let news = News {
+            source: if is_unlaunched { Source::Agent } else { Source::Executor },
             message: report.message,
             reason: report.reason,
             healthy: report.healthy,
-            container: container.unwrap_or(Container::Plain),
+            container: container.unwrap_or(plain),
             ..News::new(report.state)
         };
         self.update_task(world, key, news);
@@ -203,9 +208,11 @@ impl Agent {
         let is_first = !std::mem::replace(&mut task.is_killed, true);
         let is_started = task.is_started;
         let kill_ms = task.plan.as_ref().map(|plan| plan.kill_ms);
+        let container = task.container.clone();
         let reports = world.names.framework(key.0).is_some_and(|name| name.task_killing);
         if is_first && is_started && reports {
-            self.update_task(world, key, News::new(TaskState::TaskKilling));
+            let news = News { container, ..News::new(TaskState::TaskKilling) };
+            self.update_task(world, key, news);
         }
         let grace_ms = grace_ms.or(meta.grace_ms).unwrap_or(DEFAULT_GRACE_MS);
         match kill_ms {

@@ -189,9 +189,10 @@ impl Allocator {
         if (agent.has_gpus && !can.gpu_resources) || (is_remote && !can.region_aware) {
             return None;
         }
+        let ignores = self.settings.ignores_reservations;
         let may_have = |resource: &Resource| {
             understands(can, resource)
-                && resource.kind().is_allocatable_to(role)
+                && (ignores || resource.kind().is_allocatable_to(role))
                 && !(resource.kind().is_shared() && offered_shared.contains_one(&resource.single()))
         };
         let least = self.least(options, role);

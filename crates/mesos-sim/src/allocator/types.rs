@@ -21,6 +21,8 @@ pub struct AllocatorSettings {
     pub min_allocatable: Vec<Quantities>,
     /// The master's region, which agents in others are remote from.
     pub region: Option<Arc<str>>,
+    /// Sabotage, for tests of tests: reservations keep no role away.
+    pub ignores_reservations: bool,
 }
 
 impl Default for AllocatorSettings {
@@ -34,6 +36,7 @@ impl Default for AllocatorSettings {
                 Quantities::of(&[("mem", 32.0)]),
             ],
             region: None,
+            ignores_reservations: false,
         }
     }
 }

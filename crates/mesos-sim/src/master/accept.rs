@@ -229,6 +229,13 @@ impl Master {
             | Type::ShrinkVolume => {
                 let framework = accepting.framework;
                 if let Err(message) = self.convert(world, accepting, &operation) {
+                    match world.settings.sabotage {
+                        Some(crate::Sabotage::SwallowFailures) => return,
+                        Some(crate::Sabotage::StopAtFailedOperation) => {
+                            accepting.remaining = Resources::default();
+                        }
+                        _ => {}
+                    }
                     self.drop_operation(world, framework, &operation, &message);
                 }
             }

@@ -106,7 +106,8 @@ impl Master {
             let body = "All non-subscribe calls should include the 'Mesos-Stream-Id' header";
             return Err(refuse(BAD_REQUEST, body));
         };
-        if stream_id != framework.stream_id {
+        let any_goes = world.settings.sabotage == Some(crate::Sabotage::AcceptAnyStreamId);
+        if stream_id != framework.stream_id && !any_goes {
             let body = format!(
                 "The stream ID '{stream_id}' included in this request didn't match the stream ID \
                  currently associated with framework ID {id}"

@@ -117,8 +117,16 @@ impl Master {
             let mode = self.registry.machines.entry(machine.clone());
             mode.or_insert(MachineMode::Draining);
         }
-        for machine in changed {
-            self.availability_changed(world, &machine);
+        for machine in &changed {
+            self.availability_changed(world, machine);
+        }
+        // Mesos goes through all machines that it knows, and takes back the offers of each.
+        let others: Vec<AgentIndex> =
+            self.agents.iter().flatten().map(|agent| agent.index).collect();
+        for agent in others {
+            if !changed.iter().any(|machine| self.agents_on(machine).contains(&agent)) {
+                self.rescind_offers_on(world, agent);
+            }
         }
         Ok(())
     }

@@ -70,6 +70,8 @@ impl Master {
         let settings = AllocatorSettings {
             seed: world.random.next(),
             allocation_interval_ms: world.settings.allocation_interval_ms,
+            ignores_reservations: world.settings.sabotage
+                == Some(crate::Sabotage::OfferReservedToOthers),
             ..AllocatorSettings::default()
         };
         let recovered: BTreeSet<_> = registry.admitted.keys().cloned().collect();

@@ -173,6 +173,13 @@ impl Launching<'_> {
             Some(_) if executor.r#type() == ExecutorType::Unknown => {
                 return Err("Unknown executor type".to_owned());
             }
+            Some(_) if executor.r#type() == ExecutorType::Custom && executor.command.is_none() => {
+                return Err("'ExecutorInfo.command' must be set for 'CUSTOM' executor".to_owned());
+            }
+            Some(_) if executor.r#type() == ExecutorType::Default && executor.command.is_some() => {
+                let why = "'ExecutorInfo.command' must not be set for 'DEFAULT' executor";
+                return Err(why.to_owned());
+            }
             Some(_) => {}
         }
         if is_docker(executor.container.as_ref()) {

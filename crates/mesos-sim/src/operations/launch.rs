@@ -117,7 +117,9 @@ pub fn validate_task_fits(
     if available.contains(&total) && protos.clone().all(|one| is_allocated_to(one, role)) {
         return Ok(());
     }
-    let (total, available) = (total.display(Some(role)), available.display(Some(role)));
+    let strange = protos.clone().find(|one| !is_allocated_to(one, role));
+    let of = strange.and_then(super::resource::role_of_allocation).unwrap_or(role);
+    let (total, available) = (total.display(Some(of)), available.display(Some(role)));
     Err(format!(
         "Total resources {total} required by task and its executor is more than available \
          {available}"

@@ -113,7 +113,7 @@ fn refused_subscriptions_say_why() {
     let info = framework(&CAPABLE);
     assert_eq!(
         error(info.clone(), &["dev"]),
-        "Suppressed roles { dev } are not contained in the set of roles"
+        "Suppressed role 'dev' is not contained in the list of roles"
     );
     let twice = vec![ROLE.to_owned(), ROLE.to_owned()];
     assert_eq!(
