@@ -130,7 +130,8 @@ pub(crate) fn print(phases: &[Phase], empty: &Usages, full: &Usages, instances: 
         let share = 100.0 * simulator / (master + simulator + client).max(f64::EPSILON);
         let rate = phase.target as f64 / secs;
         println!(
-            "| {} | {secs:.1} s (requests {:.2} s) | {rate:.0} | {:.0} | {master:.1} s | {simulator:.1} s | {share:.0} % | {} MiB |",
+            "| {} | {secs:.1} s (requests {:.2} s) | {rate:.0} | {:.0} \
+             | {master:.1} s | {simulator:.1} s | {share:.0} % | {} MiB |",
             phase.name,
             phase.request.as_secs_f64(),
             phase.best_rate(),
@@ -139,7 +140,8 @@ pub(crate) fn print(phases: &[Phase], empty: &Usages, full: &Usages, instances: 
     }
     let grown = full.master.memory_bytes.saturating_sub(empty.master.memory_bytes);
     println!(
-        "\nmemory of the master: {} MiB at the start, {} MiB with all running: {:.0} bytes an instance; simulator {} MiB",
+        "\nmemory of the master: {} MiB at the start, {} MiB with all running: \
+         {:.0} bytes an instance; simulator {} MiB",
         empty.master.memory_bytes >> 20,
         full.master.memory_bytes >> 20,
         grown as f64 / instances as f64,
