@@ -319,7 +319,7 @@ fn ends_while_nobody_listens(lab: &mut Lab<'_>) -> Result<()> {
     lab.until_inactive(&id)?;
     let mut s = lab.resubscribe_as(&id, &info)?;
     s.call(build::reconcile(&[("t", None)]))?;
-    s.unacknowledged("t")?;
+    s.answer("t")?;
     Ok(())
 }
 
