@@ -88,7 +88,7 @@ macro_rules! groups {
     };
 }
 
-groups!(subscription, offers, operations, launches, tasks, agents, masters, drains);
+groups!(subscription, offers, operations, launches, tasks, agents, masters, drains, slow);
 
 /// The test of the tests: a simulated Mesos that breaks a rule fails, by scenarios that are about it.
 #[test]

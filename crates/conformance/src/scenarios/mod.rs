@@ -26,6 +26,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "agents", cluster: WATCHED, scenarios: agents::SCENARIOS },
     Group { name: "masters", cluster: WATCHED, scenarios: agents::MASTER },
     Group { name: "drains", cluster: WATCHED, scenarios: agents::DRAIN },
+    Group { name: "slow", cluster: STEADY, scenarios: tasks::SLOW },
 ];
 
 const fn scenario(

@@ -29,6 +29,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("reconcile_others", reconcile_others),
 ];
 
+/// What needs many seconds.
+pub(super) const SLOW: &[Scenario] = &[scenario("heartbeats_and_retries", heartbeats_and_retries)];
+
+/// A HEARTBEAT comes at once and then every 15 seconds; an update without acknowledgement comes again
+/// after 10, and one with does not.
+fn heartbeats_and_retries(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = lab.subscribe(&[&role])?;
+    run(&mut s, "t", |_| {})?;
+    let starting = s.unacknowledged("t")?;
+    lab.note(&format!("heartbeats at once: {}", s.heartbeats));
+    s.watch(170)?;
+    lab.note(&format!("heartbeats after 17 seconds: {}", s.heartbeats));
+    lab.note(&format!("the update came again: {}", s.repeated > 0));
+    s.acknowledge(&starting)?;
+    s.updates("t", "TASK_RUNNING")?;
+    s.nothing_more()
+}
+
 const SLEEP: &str = "sleep 600";
 
 /// Launches a task with 1 CPU and 32 MB on agent 0.
