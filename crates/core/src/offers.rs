@@ -77,10 +77,6 @@ impl Shard {
         };
         let Some(held) = job.slots.get_mut(&(i, slot)) else { return };
         if held.record.state == SlotState::Releasing {
-            #[cfg(feature = "planted-bugs")]
-            if self.ctx.settings.bug == Some(crate::Bug::ForgetRelease) {
-                return;
-            }
             let id = unreserve_id(&name, &mut self.ctx);
             held.seen_at = self.ctx.now;
             held.unreserve = Some(id.clone());
@@ -144,6 +140,10 @@ impl Shard {
         for (candidate, bundle) in candidates.into_iter().zip(bundles) {
             let mut operations = bundle.reserves;
             operations.extend(bundle.launches);
+            #[cfg(feature = "planted-bugs")]
+            if self.ctx.settings.bug == Some(crate::Bug::ForgetRelease) {
+                operations.retain(|operation| !matches!(operation, Operation::Unreserve { .. }));
+            }
             if operations.is_empty() {
                 unused.extend(bundle.offers);
             } else {

@@ -8,7 +8,7 @@ pub enum Bug {
     AcknowledgeBeforeCommit,
     /// Tasks are launched before their runs are durable.
     LaunchBeforeCommit,
-    /// Slots that are to be released are not released.
+    /// Reservations that are to be released are not released.
     ForgetRelease,
     /// A master whose lease is lost goes on.
     IgnoreLostLease,

@@ -5,7 +5,7 @@ use peloton_store::{LeaseId, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// What is known of the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +80,17 @@ async fn keep_one(store: &dyn Store, ttl: Duration, held: &Shards) -> Result<(),
     let asked = Instant::now();
     let lease = store.lease_grant(ttl).await?;
     held.tell(Some(Held { id: lease.id, certain_until: asked + lease.ttl }));
+    let mut wait = lease.ttl / 3;
     loop {
-        sleep(lease.ttl / 3).await;
+        sleep(wait).await;
         let asked = Instant::now();
-        match store.lease_keep_alive(lease.id).await {
+        // One that is not answered must not cost the lease: there is time for two or three.
+        let renewal = timeout(lease.ttl / 4, store.lease_keep_alive(lease.id));
+        let unanswered = || StoreError::Unknown { reason: "no answer in time".to_owned() };
+        wait = lease.ttl / 10;
+        match renewal.await.unwrap_or_else(|_| Err(unanswered())) {
             Ok(ttl) => {
+                wait = lease.ttl / 3;
                 held.tell(Some(Held { id: lease.id, certain_until: asked + ttl }));
             }
             Err(error @ StoreError::LeaseNotFound { .. }) => return Err(error),

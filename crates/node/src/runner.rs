@@ -209,7 +209,12 @@ impl Runner {
         let id = format!("{}-{}-{since:x}-{:x}", plain(name), self.shard, claim.owner.0);
         let record = FrameworkRecord { id: FrameworkId::new(&id), since };
         let value = encode_record(&record).map_err(|e| RunError::Record(e.to_string()))?;
-        let txn = Txn::new().when_unchanged(keys::owner(self.shard.0), claim.owner).put(key, value);
+        // An earlier try of ours may still be on its way: whichever comes first counts, or the tasks of
+        // one framework would be asked for under the other's id.
+        let txn = Txn::new()
+            .when_unchanged(keys::owner(self.shard.0), claim.owner)
+            .when_absent(key.clone())
+            .put(key, value);
         match self.store.commit(txn).await? {
             TxnResult::Committed { .. } => Ok(()),
             TxnResult::Conflict { .. } => Err(RunError::Deposed),

@@ -11,11 +11,11 @@ use peloton_model::{
 };
 use peloton_node::{Node, Options, ShardPhase};
 use peloton_store::{
-    BoxFuture, GetResponse, Health, Key, KeyRange, LeaseGrant, LeaseId, Limits, MemoryStore,
+    BoxFuture, GetResponse, Health, Key, KeyRange, LeaseGrant, LeaseId, Limits, MemoryStore, Op,
     RangeRequest, RangeResponse, Revision, Store, StoreError, Txn, TxnResult, WatchStream, keys,
 };
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SHARDS: u16 = 2;
@@ -28,6 +28,35 @@ struct Faulty {
     lost: AtomicU64,
     /// Whether it has begun to fail.
     fails: AtomicBool,
+    /// Whether the first commit of the shard's framework comes after the second.
+    swaps: AtomicBool,
+    late: Mutex<Option<Txn>>,
+}
+
+impl Faulty {
+    fn new() -> Self {
+        Self {
+            inner: MemoryStore::new(),
+            commits: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            fails: AtomicBool::new(false),
+            swaps: AtomicBool::new(false),
+            late: Mutex::new(None),
+        }
+    }
+
+    /// Keeps the first commit of a framework back; does it after the second.
+    async fn swap(&self, txn: Txn) -> Result<TxnResult, StoreError> {
+        let earlier = self.late.lock().unwrap().take();
+        let Some(earlier) = earlier else {
+            *self.late.lock().unwrap() = Some(txn);
+            return Err(StoreError::Unknown { reason: "planted".to_owned() });
+        };
+        self.swaps.store(false, SeqCst);
+        let result = self.inner.commit(txn).await;
+        self.inner.commit(earlier).await.unwrap();
+        result
+    }
 }
 
 impl Store for Faulty {
@@ -45,6 +74,11 @@ impl Store for Faulty {
     }
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>> {
         Box::pin(async move {
+            let framework = keys::actual_framework(0);
+            let is_framework = |op: &Op| matches!(op, Op::Put { key, .. } if *key == framework);
+            if self.swaps.load(SeqCst) && txn.then.iter().any(is_framework) {
+                return self.swap(txn).await;
+            }
             if !self.fails.load(SeqCst) {
                 return self.inner.commit(txn).await;
             }
@@ -144,12 +178,7 @@ async fn summary(store: &dyn Store, shard: ShardId, name: &str) -> Option<JobSum
 
 #[tokio::test]
 async fn lost_answers_and_lost_commits_change_nothing() {
-    let store = Arc::new(Faulty {
-        inner: MemoryStore::new(),
-        commits: AtomicU64::new(0),
-        lost: AtomicU64::new(0),
-        fails: AtomicBool::new(false),
-    });
+    let store = Arc::new(Faulty::new());
     let node = Node::start(store.clone(), options("m1"));
     let shards = node.watch();
     until("all shards run", async || {
@@ -168,6 +197,21 @@ async fn lost_answers_and_lost_commits_change_nothing() {
     // A lost answer is no reason to begin again.
     let now: Vec<_> = shards.iter().map(|s| s.borrow().since).collect();
     assert_eq!(now, since);
+    node.stop().await;
+}
+
+/// Else a shard would subscribe under one id and, one day, ask for its tasks under the other.
+#[tokio::test]
+async fn a_framework_id_that_comes_late_does_not_replace_the_one_in_use() {
+    let store = Arc::new(Faulty::new());
+    store.swaps.store(true, SeqCst);
+    let node = Node::start(store.clone(), options("m1"));
+    let first = node.watch()[0].clone();
+    until("the shard runs", async || (first.borrow().phase == ShardPhase::Running).then_some(()))
+        .await;
+    assert!(!store.swaps.load(SeqCst), "nothing came late");
+    let kv = store.inner.get(keys::actual_framework(0)).await.unwrap().kv.unwrap();
+    assert_eq!(kv.version, 1, "it was written twice");
     node.stop().await;
 }
 
