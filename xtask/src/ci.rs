@@ -8,8 +8,9 @@
 use crate::demo::ONCE;
 use crate::programs::{Profile, fill_bin};
 use crate::suite::{Count, Runner, count};
+use crate::tools::Tool;
 use crate::workspace::cargo;
-use crate::{bare, demo, readme, tidy};
+use crate::{bare, demo, readme, tidy, tools};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, ExitCode, Stdio};
@@ -18,6 +19,11 @@ use std::time::{Duration, Instant};
 /// The system tests that run on the simulated Mesos, too: those that tell most about it.
 const ON_BOTH: [&str; 5] =
     ["command_line::", "deletion::", "kills::", "placement::", "task_life::"];
+
+/// Seeds that are simulated each time: what two cores do in about a minute.
+const CI_SEEDS: &str = "400";
+/// Seeds within which a planted bug has to be found.
+const BUG_SEEDS: &str = "1000";
 
 /// What was run, and what came of it.
 #[derive(Debug, Default)]
@@ -81,6 +87,8 @@ pub(crate) fn ci() -> Result<ExitCode> {
         clippy.args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]);
         checked(&mut clippy)
     });
+    report.step("simulation", |_| sim(&["--seeds", CI_SEEDS]));
+    report.step("planted bugs", |_| sim(&["--bug", "all", "--seeds", BUG_SEEDS]));
     if build_and_test(&mut report, true) {
         report.step("demo", |_| demo::run_built(&[ONCE]));
         report.step("demo on a real Mesos", |_| demo::run_built(&[ONCE, "--mesos", "real"]));
@@ -93,6 +101,12 @@ pub(crate) fn ci() -> Result<ExitCode> {
         checked(&mut doc)
     });
     Ok(report.finish())
+}
+
+/// The simulation, as `cargo xtask sim` runs it.
+fn sim(arguments: &[&str]) -> Result<()> {
+    let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+    tools::run(Tool::Sim, &arguments)
 }
 
 /// Builds, and runs the tests; `strict` lets those fail that would say that they were skipped.

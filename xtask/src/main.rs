@@ -1,4 +1,4 @@
-//! Tasks of the project: build, demo, test, ci, tidy, readme, scale.
+//! Tasks of the project: build, demo, test, ci, tidy, readme, scale, sim.
 //!
 //! Everything that people and CI do with the source tree is a command here, so that both do the
 //! same. It is plain `std` and a few small crates, because a fresh machine compiles it before

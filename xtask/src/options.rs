@@ -17,7 +17,10 @@ Usage: cargo xtask <task>
   ci                  all of the above, formatting, lints, style, docs and the README's commands
   tidy                style and structure: crate edges, limits, links
   readme              run the README's tour against a demo cluster
-  scale [--help]      measure a master with 50,000 simulated agents and 1,000,000 instances";
+  scale [--help]      measure a master with 50,000 simulated agents and 1,000,000 instances
+  sim [--seeds N] [--from S] [--jobs J] [--keep-going] [--bug NAME|all] | sim --seed S
+                      simulate whole clusters with faults, from seeds; --seed S is one with its
+                      trace; --bug plants one that has to be found";
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

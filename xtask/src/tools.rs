@@ -10,6 +10,8 @@ use std::process::Command;
 pub(crate) enum Tool {
     /// The scale benchmark: optimized, with the programs that it measures.
     Scale,
+    /// The simulation of whole clusters: optimized, with all assertions.
+    Sim,
 }
 
 impl Tool {
@@ -17,6 +19,7 @@ impl Tool {
     pub(crate) fn named(task: &str) -> Option<Self> {
         match task {
             "scale" => Some(Self::Scale),
+            "sim" => Some(Self::Sim),
             _ => None,
         }
     }
@@ -24,18 +27,31 @@ impl Tool {
     fn program(self) -> &'static str {
         match self {
             Self::Scale => "peloton-scale",
+            Self::Sim => "peloton-sim",
         }
     }
 
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Scale => &["peloton-scale", "peloton-master", "peloton-mesos-sim-server"],
+            Self::Sim => &["peloton-sim"],
+        }
+    }
+
+    /// Bugs are planted by a feature, which only a build that is asked for one has.
+    fn features(self, arguments: &[String]) -> &'static [&'static str] {
+        match self {
+            Self::Sim if arguments.iter().any(|argument| argument == "--bug") => {
+                &["--features", "peloton-sim/planted-bugs"]
+            }
+            Self::Scale | Self::Sim => &[],
         }
     }
 
     fn profile(self) -> &'static str {
         match self {
             Self::Scale => "release",
+            Self::Sim => "sim",
         }
     }
 }
@@ -47,6 +63,7 @@ pub(crate) fn run(tool: Tool, arguments: &[String]) -> Result<()> {
     for package in tool.packages() {
         build.args(["--package", package]);
     }
+    build.args(tool.features(arguments));
     crate::process::run(&mut build)?;
     let program = target_directory()?.join(tool.profile()).join(tool.program());
     crate::process::run(Command::new(program).args(arguments))
