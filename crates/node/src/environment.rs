@@ -4,6 +4,7 @@
 //! follows from what comes in: durations are on tokio's clock, which can be virtual, and where
 //! several things are ready at once, the order in which they are taken is fixed.
 
+use peloton_core::Shard;
 use peloton_mesos::Transport;
 use peloton_model::{ShardId, UnixMs};
 use std::fmt;
@@ -17,6 +18,9 @@ pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
 /// Random numbers, for ids and for the spread of waits.
 pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// Looks at a shard.
+pub type Inspect = Arc<dyn Fn(&Shard) + Send + Sync>;
+
 /// What a node takes from the machine it runs on.
 #[derive(Clone)]
 pub struct Environment {
@@ -26,13 +30,15 @@ pub struct Environment {
     pub random: Random,
     /// The way to Mesos; none is HTTP.
     pub transport: Option<Arc<dyn Transport>>,
+    /// Looks at a shard after each step: for tests that check what must always hold.
+    pub inspect: Option<Inspect>,
 }
 
 impl Default for Environment {
     fn default() -> Self {
         // The standard library seeds its hashers from the system: good enough for what this is for.
         let random = || RandomState::new().build_hasher().finish();
-        Self { clock: Arc::new(unix_ms), random: Arc::new(random), transport: None }
+        Self { clock: Arc::new(unix_ms), random: Arc::new(random), transport: None, inspect: None }
     }
 }
 

@@ -21,6 +21,6 @@ mod runner;
 mod status;
 
 pub use cluster::{ClusterError, open_cluster, open_cluster_in};
-pub use environment::{Clock, Environment, Random};
+pub use environment::{Clock, Environment, Inspect, Random};
 pub use node::{Node, Options};
 pub use status::{ShardPhase, ShardStatus};

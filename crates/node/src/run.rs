@@ -201,6 +201,9 @@ impl<'a> Run<'a> {
     fn step(&mut self, input: Input) {
         let output = self.core.step(self.runner.environment.unix_ms(), input);
         self.steps += 1;
+        if let Some(inspect) = &self.runner.environment.inspect {
+            inspect(&self.core);
+        }
         self.take(output);
     }
 

@@ -4,7 +4,8 @@ use crate::link::Way;
 use crate::mesos::agent;
 use crate::plan::Fault;
 use crate::world::{Undo, World};
-use peloton_mesos_sim::AgentIndex;
+use peloton_mesos_sim::{AgentIndex, TaskReport};
+use peloton_proto::mesos::v1;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How the agents are.
@@ -85,7 +86,7 @@ pub(crate) fn strike(world: &mut World, fault: Fault) -> Option<String> {
         Fault::AgentPartition | Fault::AgentRestart | Fault::AgentLoss | Fault::AgentGone => {
             of_agent(world, fault)
         }
-        Fault::TaskFailure => None,
+        Fault::TaskFailure => task_fails(world),
     }
 }
 
@@ -144,6 +145,23 @@ fn of_master(world: &mut World, fault: Fault) -> Option<String> {
             format!("the connections of {name} to Mesos are reset")
         }
     };
+    Some(words)
+}
+
+/// A task that runs ends by itself, badly or well.
+fn task_fails(world: &mut World) -> Option<String> {
+    let running = world.sim.with_mesos(|side| crate::ground::running(&side.model));
+    let (agent, framework, task) = world.random.pick(&running)?.clone();
+    let state = if world.random.below(4) == 0 {
+        v1::TaskState::TaskFinished
+    } else {
+        v1::TaskState::TaskFailed
+    };
+    let words = format!("{task} ends as {}", state.as_str_name());
+    let report = TaskReport { state, ..TaskReport::default() };
+    let framework = v1::FrameworkId { value: framework };
+    let task = v1::TaskId { value: task };
+    world.sim.with_mesos(|side| side.model.report(agent, &framework, &task, report));
     Some(words)
 }
 

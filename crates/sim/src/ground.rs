@@ -2,6 +2,7 @@
 
 use crate::words::slot_of;
 use peloton_mesos_sim::{AgentIndex, Mesos};
+use peloton_proto::mesos::v1::TaskState;
 use std::collections::BTreeSet;
 
 /// A slot, and the agent that it is reserved on.
@@ -18,6 +19,20 @@ pub(crate) fn live_tasks(model: &Mesos) -> Vec<String> {
     for (_, agent) in model.agents() {
         let ids = agent.tasks().map(|(meta, _)| meta.id.to_string());
         all.extend(ids.filter(|id| is_ours(id)));
+    }
+    all
+}
+
+/// The tasks of Peloton in state RUNNING on agents whose process runs: agent, framework, task.
+pub(crate) fn running(model: &Mesos) -> Vec<(AgentIndex, String, String)> {
+    let mut all = Vec::new();
+    for (index, agent) in model.agents().filter(|(_, agent)| agent.is_running()) {
+        for (meta, state) in agent.tasks() {
+            let framework = model.framework_id(meta.framework).unwrap_or_default();
+            if state == TaskState::TaskRunning && is_ours(&meta.id) {
+                all.push((index, framework.to_owned(), meta.id.to_string()));
+            }
+        }
     }
     all
 }

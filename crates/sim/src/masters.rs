@@ -9,7 +9,7 @@ use peloton_api::domain::{Jobs, Records, Tasks};
 use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::ShardId;
-use peloton_node::{Environment, Node, Options, ShardPhase, open_cluster_in};
+use peloton_node::{Environment, Inspect, Node, Options, ShardPhase, open_cluster_in};
 use peloton_store::Store;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -51,6 +51,7 @@ impl Master {
             clock: clock.clone(),
             random: numbers.clone(),
             transport: Some(transport),
+            inspect: Some(inspect(sim)),
         };
         let records = Records::new(store.clone(), sim.plan.shards, clock).with_random(numbers);
         let records = Arc::new(records);
@@ -116,6 +117,16 @@ async fn run(
         }
     }
     node.stop().await;
+}
+
+/// Asks each shard after each step whether it is sound.
+fn inspect(sim: &Arc<Sim>) -> Inspect {
+    let sim = sim.clone();
+    Arc::new(move |shard| {
+        if let Some(what) = shard.violations().first() {
+            sim.violated(format!("a shard's invariant: {what}"));
+        }
+    })
 }
 
 fn options(sim: &Sim, master: &str) -> Options {
