@@ -14,13 +14,14 @@ mod probe;
 mod report;
 mod usage;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use cluster::Cluster;
 use jobs::Jobs;
 use report::Phase;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures a master with many agents and instances.
 #[derive(Debug, Clone, Parser)]
@@ -52,7 +53,16 @@ fn main() -> Result<()> {
     let args = Args::parse();
     // The client must not compete with what it measures more than it has to.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&args))
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        // Either way the cluster is dropped, which ends its processes.
+        tokio::select! {
+            done = run(&args) => done,
+            _ = terminate.recv() => bail!("SIGTERM"),
+            _ = interrupt.recv() => bail!("interrupted"),
+        }
+    })
 }
 
 async fn run(args: &Args) -> Result<()> {
