@@ -14,6 +14,7 @@ mod lab;
 pub mod normal;
 mod scenarios;
 mod scheduler;
+mod statuses;
 mod stream;
 mod suite;
 mod target;

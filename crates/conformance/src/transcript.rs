@@ -44,7 +44,7 @@ impl Transcript {
     pub fn say(&self, line: &str) {
         let mut inner = self.inner();
         let text = inner.names.text(line);
-        inner.lines.extend(text.lines().map(str::to_owned));
+        inner.lines.extend(text.lines().map(|line| line.trim_end().to_owned()));
     }
 
     /// Writes a message below a headline.
@@ -53,7 +53,8 @@ impl Transcript {
         let mut inner = self.inner();
         let Inner { names, lines: all } = &mut *inner;
         let fields = lines(names, message);
-        all.extend(fields.iter().flat_map(|f| f.lines()).map(|line| format!("    {line}")));
+        let indented = |line: &str| format!("    {}", line.trim_end());
+        all.extend(fields.iter().flat_map(|f| f.lines()).map(indented));
     }
 
     /// A resource in normal form.
