@@ -79,6 +79,30 @@ async fn a_watcher_that_is_too_slow_is_told_so() {
 }
 
 #[tokio::test]
+async fn what_others_write_costs_a_slow_watcher_nothing() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mut options = Options::new(directory.path());
+    options.watch_log = LogBounds { max_events: 10, max_bytes: 1 << 20 };
+    let store = EmbeddedStore::open(options).expect("open");
+    let first = commit(&store, Txn::new().put("mine/0", "0")).await;
+    let mut slow = store.watch(KeyRange::prefix("mine/"), first);
+    let mut expected = vec![first];
+    for n in 0..90 {
+        let key = if n % 30 == 7 { "mine/1" } else { "theirs" };
+        let revision = commit(&store, Txn::new().put(key, n.to_string())).await;
+        if n % 30 == 7 {
+            expected.push(revision);
+        }
+    }
+    for revision in expected {
+        assert_eq!(next(&mut slow).await.expect("batch").expect("batch").revision, revision);
+    }
+    // And then it goes on with what is new.
+    let new = commit(&store, Txn::new().put("mine/2", "new")).await;
+    assert_eq!(next(&mut slow).await.expect("batch").expect("batch").revision, new);
+}
+
+#[tokio::test]
 async fn an_old_revision_is_kept_for_paging_alone() {
     let directory = tempfile::tempdir().expect("directory");
     let store = open(directory.path());

@@ -54,6 +54,16 @@ impl EventLog {
     /// Appends the batch of a revision that is newer than all before, and drops the oldest if the
     /// log has grown too large. A batch that is not newer is ignored: it is already here.
     pub fn push(&mut self, batch: Arc<WatchBatch>) {
+        self.push_and_drop(batch, |_, _| {});
+    }
+
+    /// As [`EventLog::push`]; what is dropped is shown, oldest first, each with the newest revision that
+    /// was gone before it.
+    pub fn push_and_drop(
+        &mut self,
+        batch: Arc<WatchBatch>,
+        mut dropped: impl FnMut(Revision, &Arc<WatchBatch>),
+    ) {
         if batch.revision <= self.newest {
             return;
         }
@@ -64,8 +74,16 @@ impl EventLog {
         while self.batches.len() > 1
             && (self.events > self.bounds.max_events || self.bytes > self.bounds.max_bytes)
         {
-            self.drop_oldest();
+            let gone_before = self.compacted;
+            if let Some(batch) = self.drop_oldest() {
+                dropped(gone_before, &batch);
+            }
         }
+    }
+
+    /// What it keeps at most.
+    pub fn bounds(&self) -> LogBounds {
+        self.bounds
     }
 
     /// Forgets all events up to and including `at`.
@@ -89,16 +107,17 @@ impl EventLog {
         Ok(self.batches.iter().skip(first).take(max).cloned().collect())
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(batch) = self.batches.pop_front() {
-            self.events -= batch.events.len();
-            self.bytes -= size_bytes(&batch);
-            self.compacted = batch.revision;
-        }
+    fn drop_oldest(&mut self) -> Option<Arc<WatchBatch>> {
+        let batch = self.batches.pop_front()?;
+        self.events -= batch.events.len();
+        self.bytes -= size_bytes(&batch);
+        self.compacted = batch.revision;
+        Some(batch)
     }
 }
 
-fn size_bytes(batch: &WatchBatch) -> usize {
+/// Keys and values.
+pub(crate) fn size_bytes(batch: &WatchBatch) -> usize {
     let of_event = |event: &Event| match event {
         Event::Put(kv) => kv.key.len() + kv.value.len(),
         Event::Delete { key, .. } => key.len(),

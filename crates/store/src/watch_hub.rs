@@ -1,4 +1,9 @@
 //! Many readers of one [`EventLog`]: the watch streams of back ends that live in this process.
+//!
+//! The log holds the events of all keys, and a shard at its peak writes more in two seconds than it
+//! keeps. So when a batch leaves the log, what of it lies in the range of a stream that has not read
+//! it yet goes to that stream. Only a stream that is behind by more than a log's worth of events of its
+//! own range is told `Compacted`.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -8,7 +13,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 
-use crate::{EventLog, KeyRange, Revision, StoreError, WatchBatch, WatchStream};
+use crate::event_log::size_bytes;
+use crate::{EventLog, KeyRange, LogBounds, Revision, StoreError, WatchBatch, WatchStream};
 
 /// Batches a stream takes from the log at once, so that the lock is held for a short time.
 const BATCHES_PER_TURN: usize = 256;
@@ -24,22 +30,81 @@ struct Shared {
     log: EventLog,
     /// By stream, so that they are woken in the same order each time.
     wakers: BTreeMap<u64, Waker>,
+    readers: BTreeMap<u64, Reader>,
     next_stream: u64,
     closed: bool,
+}
+
+/// How far a stream has read.
+#[derive(Debug)]
+struct Reader {
+    range: KeyRange,
+    next: Revision,
+    /// What has left the log before the stream had read it.
+    kept: VecDeque<WatchBatch>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Reader {
+    /// The part of a batch that lies in the range, if any.
+    fn within_range(&self, batch: &WatchBatch) -> Option<WatchBatch> {
+        let inside = |key: &[u8]| self.range.contains(key);
+        let events: Vec<_> =
+            batch.events.iter().filter(|event| inside(event.key())).cloned().collect();
+        (!events.is_empty()).then_some(WatchBatch { revision: batch.revision, events })
+    }
+
+    /// A batch leaves the log, of which all up to `gone_before` had left.
+    fn dropped(&mut self, bounds: LogBounds, gone_before: Revision, batch: &WatchBatch) {
+        let unread = gone_before < self.next && self.next <= batch.revision;
+        if !unread {
+            return;
+        }
+        if let Some(batch) = self.within_range(batch) {
+            let (events, bytes) = (batch.events.len(), size_bytes(&batch));
+            if self.events + events > bounds.max_events || self.bytes + bytes > bounds.max_bytes {
+                // From here on it is behind the log, which tells it so; the part that is here does not help.
+                self.take_kept();
+                return;
+            }
+            self.events += events;
+            self.bytes += bytes;
+            self.kept.push_back(batch);
+        }
+        self.next = batch.revision.next();
+    }
+
+    fn take_kept(&mut self) -> VecDeque<WatchBatch> {
+        (self.events, self.bytes) = (0, 0);
+        std::mem::take(&mut self.kept)
+    }
 }
 
 impl WatchHub {
     /// A hub that reads from `log`.
     pub fn new(log: EventLog) -> Self {
-        let shared = Shared { log, wakers: BTreeMap::new(), next_stream: 0, closed: false };
+        let shared = Shared {
+            log,
+            wakers: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            next_stream: 0,
+            closed: false,
+        };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
     /// Makes batches visible, in revision order, and wakes the streams.
     pub fn publish(&self, batches: impl IntoIterator<Item = Arc<WatchBatch>>) {
         let mut shared = lock(&self.shared);
+        let Shared { log, readers, .. } = &mut *shared;
+        let bounds = log.bounds();
         for batch in batches {
-            shared.log.push(batch);
+            log.push_and_drop(batch, |gone_before, batch| {
+                for reader in readers.values_mut() {
+                    reader.dropped(bounds, gone_before, batch);
+                }
+            });
         }
         wake(shared);
     }
@@ -63,12 +128,12 @@ impl WatchHub {
         let mut shared = lock(&self.shared);
         let id = shared.next_stream;
         shared.next_stream += 1;
+        let reader = Reader { range, next: from, kept: VecDeque::new(), events: 0, bytes: 0 };
+        shared.readers.insert(id, reader);
         drop(shared);
         Box::pin(HubStream {
             shared: Arc::clone(&self.shared),
             id,
-            range,
-            next: from,
             ready: VecDeque::new(),
             ended: false,
         })
@@ -89,45 +154,41 @@ fn wake(mut shared: MutexGuard<'_, Shared>) {
 struct HubStream {
     shared: Arc<Mutex<Shared>>,
     id: u64,
-    range: KeyRange,
-    next: Revision,
-    ready: VecDeque<Arc<WatchBatch>>,
+    ready: VecDeque<WatchBatch>,
     ended: bool,
 }
 
 impl HubStream {
-    /// The part of a batch that lies in the range, if any.
-    fn within_range(&self, batch: &WatchBatch) -> Option<WatchBatch> {
-        let inside = |key: &[u8]| self.range.contains(key);
-        let events: Vec<_> =
-            batch.events.iter().filter(|event| inside(event.key())).cloned().collect();
-        (!events.is_empty()).then_some(WatchBatch { revision: batch.revision, events })
-    }
-
-    /// Takes more batches from the log; `Pending` when there are none.
+    /// Takes more batches; `Pending` when there are none. What was taken may all be of other keys.
     fn refill(&mut self, cx: &Context<'_>) -> Poll<Result<(), StoreError>> {
-        let shared = Arc::clone(&self.shared);
-        let mut shared = lock(&shared);
-        if self.next < Revision::FIRST {
+        let mut shared = lock(&self.shared);
+        let Shared { log, wakers, readers, closed, .. } = &mut *shared;
+        // Registered when the stream was made, and until it is dropped.
+        let Some(reader) = readers.get_mut(&self.id) else { return Poll::Pending };
+        if reader.next < Revision::FIRST {
             return Poll::Ready(Err(StoreError::InvalidArgument {
                 field: "from",
-                reason: format!("revision {}; at least 1 is allowed", self.next),
+                reason: format!("revision {}; at least 1 is allowed", reader.next),
             }));
         }
-        match shared.log.since(self.next, BATCHES_PER_TURN) {
+        if !reader.kept.is_empty() {
+            self.ready = reader.take_kept();
+            return Poll::Ready(Ok(()));
+        }
+        match log.since(reader.next, BATCHES_PER_TURN) {
             Err(error) => Poll::Ready(Err(error)),
-            Ok(batches) if batches.is_empty() && shared.closed => {
+            Ok(batches) if batches.is_empty() && *closed => {
                 Poll::Ready(Err(StoreError::Unavailable { reason: "the store was closed".into() }))
             }
             Ok(batches) if batches.is_empty() => {
-                shared.wakers.insert(self.id, cx.waker().clone());
+                wakers.insert(self.id, cx.waker().clone());
                 Poll::Pending
             }
             Ok(batches) => {
                 if let Some(last) = batches.last() {
-                    self.next = last.revision.next();
+                    reader.next = last.revision.next();
                 }
-                self.ready.extend(batches);
+                self.ready.extend(batches.iter().filter_map(|batch| reader.within_range(batch)));
                 Poll::Ready(Ok(()))
             }
         }
@@ -143,10 +204,8 @@ impl Stream for HubStream {
             return Poll::Ready(None);
         }
         loop {
-            while let Some(batch) = this.ready.pop_front() {
-                if let Some(batch) = this.within_range(&batch) {
-                    return Poll::Ready(Some(Ok(batch)));
-                }
+            if let Some(batch) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(batch)));
             }
             match this.refill(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -162,6 +221,8 @@ impl Stream for HubStream {
 
 impl Drop for HubStream {
     fn drop(&mut self) {
-        lock(&self.shared).wakers.remove(&self.id);
+        let mut shared = lock(&self.shared);
+        shared.wakers.remove(&self.id);
+        shared.readers.remove(&self.id);
     }
 }
