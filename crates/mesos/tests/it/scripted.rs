@@ -243,15 +243,15 @@ async fn calls_go_out_in_order_over_one_connection() {
     let mut client = client_of(&peer);
     let _stream = peer.accept_session(QUIET).await;
     let epoch = client.subscribed().await.epoch;
-    for number in 0..500 {
+    for number in 0..200 {
         client.handle.submit(epoch, kill(&number.to_string())).unwrap();
     }
     let mut conversation = peer.accept().await;
-    for number in 0..500 {
+    for number in 0..200 {
         assert_eq!(killed(&conversation.request().await.call), number.to_string());
         conversation.accepted().await;
     }
-    client.status_is("500 calls", |status| status.calls == [(CallKind::Kill, 500)]).await;
+    client.status_is("200 calls", |status| status.calls == [(CallKind::Kill, 200)]).await;
 }
 
 #[tokio::test]
