@@ -295,8 +295,7 @@ impl<'a> Run<'a> {
         }
         let certain = self.claim.lease.is_certain();
         #[cfg(feature = "planted-bugs")]
-        let certain =
-            certain || self.runner.options.settings.bug == Some(peloton_core::Bug::IgnoreLostLease);
+        let certain = certain || self.runner.has(peloton_core::Bug::IgnoreLostLease);
         if !certain {
             return Sent::NoLease;
         }
@@ -455,10 +454,9 @@ impl Run<'_> {
     /// Lets effects of the planted bug's kind leave before the writes that came with them are durable.
     fn send_too_early(&mut self, output: &mut Output) {
         use peloton_core::Bug;
-        let bug = self.runner.options.settings.bug;
         let early = |effect: &Effect| match effect {
-            Effect::Acknowledge { .. } => bug == Some(Bug::AcknowledgeBeforeCommit),
-            Effect::Accept(_) => bug == Some(Bug::LaunchBeforeCommit),
+            Effect::Acknowledge { .. } => self.runner.has(Bug::AcknowledgeBeforeCommit),
+            Effect::Accept(_) => self.runner.has(Bug::LaunchBeforeCommit),
             _ => false,
         };
         let (now, later) = std::mem::take(&mut output.effects).into_iter().partition(early);
