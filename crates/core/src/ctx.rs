@@ -7,8 +7,6 @@ use peloton_model::{AgentId, AgentRecord, InstanceId, JobId, SlotId, TaskId, Uni
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Tasks or operations in one question, so that one call stays below a megabyte.
-const QUESTIONS_A_CALL: usize = 5_000;
 /// Agents that go away within this time count together, in milliseconds.
 const MASS_WINDOW_MS: u64 = 60_000;
 /// With fewer agents gone than this it is no mass event, whatever their share.
@@ -234,12 +232,13 @@ impl Ctx {
     pub(crate) fn flush_questions(&mut self) {
         self.mass.clear();
         let tasks: Vec<_> = std::mem::take(&mut self.ask_tasks).into_iter().collect();
-        for chunk in tasks.chunks(QUESTIONS_A_CALL) {
-            self.effect(Effect::Reconcile(chunk.to_vec()));
+        // A question about no task would be one about all.
+        if !tasks.is_empty() {
+            self.effect(Effect::Reconcile(tasks));
         }
         let operations = std::mem::take(&mut self.ask_operations);
-        for chunk in operations.chunks(QUESTIONS_A_CALL) {
-            self.effect(Effect::ReconcileOperations(chunk.to_vec()));
+        if !operations.is_empty() {
+            self.effect(Effect::ReconcileOperations(operations));
         }
     }
 

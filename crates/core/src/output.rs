@@ -91,7 +91,8 @@ pub enum Effect {
         /// The update's.
         uuid: Vec<u8>,
     },
-    /// Asks for the states of these tasks; of all that Mesos knows, where there are none.
+    /// Asks for the states of these tasks; of all that Mesos knows, where there are none. Whoever sends it
+    /// may cut it into calls.
     Reconcile(Vec<(TaskId, Option<AgentId>)>),
     /// Asks for the states of these operations.
     ReconcileOperations(Vec<(String, AgentId)>),

@@ -11,8 +11,6 @@ use std::collections::BTreeMap;
 /// The first and the longest wait before Mesos is asked again, in milliseconds, as its documentation
 /// on reconciliation advises: with truncated exponential back-off.
 const ASK_AGAIN_MS: (u64, u64) = (5_000, 60_000);
-/// Tasks in one call, so that one call stays below a megabyte.
-const TASKS_A_CALL: usize = 5_000;
 
 /// The tasks that Mesos has not answered for since the last subscription.
 #[derive(Debug, Default)]
@@ -73,9 +71,7 @@ impl Shard {
         if all.is_empty() {
             return;
         }
-        for chunk in all.chunks(TASKS_A_CALL) {
-            self.ctx.effect(Effect::Reconcile(chunk.to_vec()));
-        }
+        self.ctx.effect(Effect::Reconcile(all));
         self.ctx.arm(self.ctx.now + self.reconcile.again_ms, Timer::Reconcile);
     }
 

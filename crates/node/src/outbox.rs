@@ -16,7 +16,7 @@ use peloton_model::{AgentId, TaskId};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Tasks or operations in one question: its answers come one by one, and what is sent meanwhile has
-/// to wait for them.
+/// to wait for them. The call is some 100 KiB.
 const QUESTIONS_A_CALL: usize = 1_000;
 
 /// Effects that the client's queue had no room for.
