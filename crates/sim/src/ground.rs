@@ -61,7 +61,11 @@ pub(crate) fn dead_agents(model: &Mesos) -> BTreeSet<String> {
 pub(crate) fn pending(model: &Mesos) -> Option<String> {
     let operation = model.operations().next();
     let operation = operation.map(|o| format!("an operation is under way: {:?}", o.status));
-    let away = model.recovered_agents().next().map(|id| format!("{id} has not registered"));
+    // One that was marked gone before it was back stays on that list until the Mesos master's next
+    // fail-over, and never comes (MESOS-9739).
+    let gone: BTreeSet<&str> = model.gone_agents().map(|(id, _)| id).collect();
+    let away = model.recovered_agents().find(|id| !gone.contains(id));
+    let away = away.map(|id| format!("{id} has not registered"));
     operation.or(away)
 }
 
