@@ -21,7 +21,7 @@ pub(crate) fn api(config: &MasterConfig) -> peloton_api::Options {
     }
 }
 
-/// How shards are run; the cluster's id is still to be filled in.
+/// How shards are run; the cluster's id and when the process started are still to be filled in.
 pub(crate) fn node(
     config: &MasterConfig,
     master: &str,
@@ -53,7 +53,11 @@ pub(crate) fn node(
         master: master.to_owned(),
         address: address.to_string(),
         shards,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        schema: crate::schema::NEWEST,
+        started_at: 0,
         lease_ttl: LEASE_TTL,
+        sharing: peloton_node::Sharing::default(),
         mesos: mesos::Options {
             api_path: config.mesos.api_path.clone(),
             credential,

@@ -27,8 +27,8 @@ pub use job::JobConfig;
 pub use ports::PortSet;
 pub use record::{
     AgentRecord, ClusterRecord, ConfigRecord, FrameworkRecord, InstanceRecord, JobRecord,
-    JobSummary, KillReason, Killing, OwnerRecord, RunRecord, SlotRecord, SlotState, StateCounts,
-    Waiting, decode_record, encode_record,
+    JobSummary, KillReason, Killing, MemberRecord, OwnerRecord, RunRecord, SlotRecord, SlotState,
+    StateCounts, Waiting, decode_record, encode_record,
 };
 pub use resources::{Lack, Milli, Resources};
 pub use state::{Health, JobState, TaskState};

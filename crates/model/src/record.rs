@@ -58,6 +58,33 @@ pub struct OwnerRecord {
     pub since: UnixMs,
 }
 
+/// `meta/member/<master>`: a master that lives; the key lives as long as the master's lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MemberRecord {
+    /// The master's id, new with each start of the process.
+    pub master: String,
+    /// Where it serves the API, `host:port`.
+    pub address: String,
+    /// Its release.
+    pub version: String,
+    /// The version of the stored schema that it writes.
+    pub schema: u32,
+    /// When its process started.
+    pub started_at: UnixMs,
+    /// Since when it is a member: since it has its present lease.
+    pub since: UnixMs,
+    /// Whether it is to have shards. Not while it stops, or cannot reach Mesos while others do.
+    pub accepting: bool,
+    /// Why it is not, in words for an operator.
+    #[serde(skip_serializing_if = "is_default")]
+    pub why_not: Option<String>,
+    /// Whether it has not reached Mesos for some seconds. It goes on accepting for as long as nobody
+    /// else is better off.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mesos_away: bool,
+}
+
 /// `d/<shard>/job/<job>`: what users ask of a job.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -7,6 +7,7 @@
 use peloton_core::Shard;
 use peloton_mesos::Transport;
 use peloton_model::{ShardId, UnixMs};
+use peloton_store::BoxFuture;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, LazyLock};
@@ -21,6 +22,12 @@ pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Looks at a shard.
 pub type Inspect = Arc<dyn Fn(&Shard) + Send + Sync>;
 
+/// Tells whether this master can reach Mesos: asked while it has no shard whose connection says so.
+pub trait MesosProbe: Send + Sync + fmt::Debug + 'static {
+    /// Whether the leading Mesos master was reached just now. Answers within some seconds.
+    fn reaches_mesos(&self) -> BoxFuture<'_, bool>;
+}
+
 /// What a node takes from the machine it runs on.
 #[derive(Clone)]
 pub struct Environment {
@@ -30,6 +37,8 @@ pub struct Environment {
     pub random: Random,
     /// The way to Mesos; none is HTTP.
     pub transport: Option<Arc<dyn Transport>>,
+    /// Tells whether Mesos can be reached; none is "not known", and counts as yes.
+    pub probe: Option<Arc<dyn MesosProbe>>,
     /// Looks at a shard after each step: for tests that check what must always hold.
     pub inspect: Option<Inspect>,
 }
@@ -38,13 +47,22 @@ impl Default for Environment {
     fn default() -> Self {
         // The standard library seeds its hashers from the system: good enough for what this is for.
         let random = || RandomState::new().build_hasher().finish();
-        Self { clock: Arc::new(unix_ms), random: Arc::new(random), transport: None, inspect: None }
+        Self {
+            clock: Arc::new(unix_ms),
+            random: Arc::new(random),
+            transport: None,
+            probe: None,
+            inspect: None,
+        }
     }
 }
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").field("transport", &self.transport).finish_non_exhaustive()
+        f.debug_struct("Environment")
+            .field("transport", &self.transport)
+            .field("probe", &self.probe)
+            .finish_non_exhaustive()
     }
 }
 

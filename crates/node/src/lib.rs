@@ -14,6 +14,7 @@ mod commit;
 mod environment;
 mod lease;
 mod load;
+mod map;
 mod node;
 mod outbox;
 mod run;
@@ -21,6 +22,7 @@ mod runner;
 mod status;
 
 pub use cluster::{ClusterError, open_cluster, open_cluster_in};
-pub use environment::{Clock, Environment, Inspect, Random};
-pub use node::{Node, Options};
+pub use environment::{Clock, Environment, Inspect, MesosProbe, Random};
+pub use map::{ClusterMap, Lease, Member, Owner, ShardPlace};
+pub use node::{Node, Options, Sharing};
 pub use status::{ShardPhase, ShardStatus};

@@ -2,11 +2,12 @@
 
 use crate::environment::Environment;
 use crate::lease;
+use crate::map::ClusterMap;
 use crate::runner::Runner;
 use crate::status::{ShardPhase, ShardStatus};
 use peloton_core::Settings;
 use peloton_mesos as mesos;
-use peloton_model::ShardId;
+use peloton_model::{ShardId, UnixMs};
 use peloton_store::Store;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,17 +31,48 @@ pub struct Options {
     pub address: String,
     /// How many shards the cluster has.
     pub shards: u16,
+    /// The master's release, for others to see.
+    pub version: String,
+    /// The version of the stored schema that it writes, for others to see.
+    pub schema: u32,
+    /// When its process started, in Unix milliseconds.
+    pub started_at: UnixMs,
     /// How long shards stay with a master that is not heard of.
     pub lease_ttl: Duration,
+    /// How shards are shared.
+    pub sharing: Sharing,
     /// The Mesos client's options; role and name are those of the whole, each shard adds its number.
     pub mesos: mesos::Options,
     /// What rules each shard; the shard's number and role are filled in.
     pub settings: Settings,
 }
 
+/// How a master shares the shards with others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sharing {
+    /// How long the members have to have been the same before a master gives a shard up for the sake of
+    /// evenness. Masters that come up one after another, as in a rolling upgrade, move fewer shards so.
+    pub settle: Duration,
+    /// How long a free shard is left to the master that is to have it before any other takes it.
+    pub grace: Duration,
+    /// How long a master may not reach Mesos before its shards go to others that do; none is for ever.
+    pub mesos_away: Option<Duration>,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(2),
+            grace: Duration::from_secs(2),
+            mesos_away: Some(Duration::from_secs(10)),
+        }
+    }
+}
+
 /// All shards of one master.
 #[derive(Debug)]
 pub struct Node {
+    cluster: watch::Receiver<ClusterMap>,
     shards: Vec<watch::Receiver<ShardStatus>>,
     /// One for each shard: the tasks that wait on one channel wake up in no particular order.
     stop: Vec<watch::Sender<bool>>,
@@ -60,6 +92,7 @@ impl Node {
     #[must_use]
     pub fn start_in(environment: Environment, store: Arc<dyn Store>, options: Options) -> Self {
         let (lease_stop, lease_stopped) = watch::channel(false);
+        let cluster = watch::channel(ClusterMap::new(&options.master, options.shards)).1;
         let (held, lease) = lease::keep(store.clone(), &options, lease_stopped);
         let (options, environment) = (Arc::new(options), Arc::new(environment));
         let (mut shards, mut runners, mut stop) = (Vec::new(), JoinSet::new(), Vec::new());
@@ -81,13 +114,19 @@ impl Node {
             };
             runners.spawn(guard(runner));
         }
-        Self { shards, stop, runners, lease_stop, lease }
+        Self { cluster, shards, stop, runners, lease_stop, lease }
     }
 
     /// How each shard is.
     #[must_use]
     pub fn status(&self) -> Vec<ShardStatus> {
         self.shards.iter().map(|shard| shard.borrow().clone()).collect()
+    }
+
+    /// What this master knows of the cluster: to be looked at at any time, or waited on for changes.
+    #[must_use]
+    pub fn cluster(&self) -> watch::Receiver<ClusterMap> {
+        self.cluster.clone()
     }
 
     /// The shards' statuses, to be waited on for changes.

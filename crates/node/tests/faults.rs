@@ -9,7 +9,7 @@ use peloton_model::{
     ConfigRecord, JobConfig, JobId, JobRecord, JobState, JobSummary, OwnerRecord, ShardId,
     decode_record, encode_record, shard_of,
 };
-use peloton_node::{Node, Options, ShardPhase};
+use peloton_node::{Node, Options, ShardPhase, Sharing};
 use peloton_store::{
     BoxFuture, GetResponse, Health, Key, KeyRange, LeaseGrant, LeaseId, Limits, MemoryStore, Op,
     RangeRequest, RangeResponse, Revision, Store, StoreError, Txn, TxnResult, WatchStream, keys,
@@ -132,7 +132,11 @@ fn options(master: &str) -> Options {
         master: master.into(),
         address: "127.0.0.1:1".into(),
         shards: SHARDS,
+        version: "0".to_owned(),
+        schema: 1,
+        started_at: 0,
         lease_ttl: Duration::from_secs(2),
+        sharing: Sharing::default(),
         // Port 1 refuses.
         mesos: mesos::Options::new(vec!["127.0.0.1:1".into()], framework),
         settings: Settings::new(ShardId(0), "test"),

@@ -9,7 +9,7 @@ use peloton_api::domain::{Jobs, Records, Tasks};
 use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::ShardId;
-use peloton_node::{Environment, Inspect, Node, Options, ShardPhase, open_cluster_in};
+use peloton_node::{Environment, Inspect, Node, Options, ShardPhase, Sharing, open_cluster_in};
 use peloton_store::Store;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -51,6 +51,7 @@ impl Master {
             clock: clock.clone(),
             random: numbers.clone(),
             transport: Some(transport),
+            probe: None,
             inspect: Some(inspect(sim)),
         };
         let records = Records::new(store.clone(), sim.plan.shards, clock).with_random(numbers);
@@ -146,7 +147,11 @@ fn options(sim: &Sim, master: &str) -> Options {
         master: master.to_owned(),
         address: format!("{master}:5289"),
         shards: sim.plan.shards,
+        version: "0".to_owned(),
+        schema: 1,
+        started_at: 0,
         lease_ttl: Duration::from_millis(sim.plan.lease_ms),
+        sharing: Sharing::default(),
         mesos: mesos::Options::new(vec!["mesos:5050".to_owned()], framework),
         // Agents that stay away are forgotten within the hour that is simulated.
         settings: Settings {

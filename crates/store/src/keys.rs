@@ -2,10 +2,10 @@
 //!
 //! Keys are UTF-8 words separated by `/`. Numbers are padded with zeros to a fixed width, so that the
 //! order of keys is the order of numbers. Job ids, slots and the like contain only `[A-Za-z0-9._-]`, so
-//! `/` never occurs in them; agent ids come from Mesos and may contain anything, so what lies outside
-//! that set is percent-encoded. Everything of a shard lies in two ranges, one of desired and one of
-//! actual state; everything of a job within a shard lies together, which also is what makes commits
-//! fast (neighbouring keys share pages).
+//! `/` never occurs in them; agent ids come from Mesos, master ids from host names, and may contain
+//! anything, so what lies outside that set is percent-encoded. Everything of a shard lies in two
+//! ranges, one of desired and one of actual state; everything of a job within a shard lies together,
+//! which also is what makes commits fast (neighbouring keys share pages).
 //!
 //! A prefix in front of all keys, when several clusters share an etcd, is the back end's business.
 
@@ -35,6 +35,11 @@ pub enum ParsedKey {
     MetaSchema,
     /// [`META_CLUSTER`].
     MetaCluster,
+    /// A master that lives; attached to its lease.
+    Member {
+        /// The master's id.
+        master: String,
+    },
     /// Who owns a shard; attached to the owner's lease.
     Owner {
         /// The shard.
@@ -127,6 +132,11 @@ pub fn meta_cluster() -> Key {
     Bytes::from_static(META_CLUSTER.as_bytes())
 }
 
+/// The key of a master that lives.
+pub fn member(master: &str) -> Key {
+    key(format!("meta/member/{}", encode(master)))
+}
+
 /// The key of a shard's owner.
 pub fn owner(shard: u16) -> Key {
     key(format!("own/{shard:04}"))
@@ -176,6 +186,17 @@ pub fn actual_run(shard: u16, job: &str, instance: u32, run: u64) -> Key {
 /// The key of an agent.
 pub fn actual_agent(shard: u16, agent: &str) -> Key {
     key(format!("a/{shard:04}/agent/{}", encode(agent)))
+}
+
+/// All masters that live, in the order of their ids' spelling.
+pub fn members() -> KeyRange {
+    KeyRange::prefix("meta/member/")
+}
+
+/// All masters that live and the owners of all shards, so that one watch tells of both in the order in
+/// which they changed. What else lies in between is to be ignored.
+pub fn members_and_owners() -> KeyRange {
+    KeyRange { start: members().start, end: owners().end }
 }
 
 /// The owners of all shards.
@@ -260,6 +281,7 @@ pub fn parse(key: &[u8]) -> Option<ParsedKey> {
     match words.as_slice() {
         ["meta", "schema"] => Some(ParsedKey::MetaSchema),
         ["meta", "cluster"] => Some(ParsedKey::MetaCluster),
+        ["meta", "member", master] => Some(ParsedKey::Member { master: decode(master)? }),
         ["own", shard] => Some(ParsedKey::Owner { shard: parse_shard(shard)? }),
         ["d", shard, rest @ ..] => parse_desired(parse_shard(shard)?, rest),
         ["a", shard, rest @ ..] => parse_actual(parse_shard(shard)?, rest),

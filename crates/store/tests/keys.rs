@@ -18,6 +18,7 @@ fn keys_look_as_documented() {
     let expected = [
         (keys::meta_schema(), "meta/schema"),
         (keys::meta_cluster(), "meta/cluster"),
+        (keys::member("h-1/a"), "meta/member/h-1%2Fa"),
         (keys::owner(7), "own/0007"),
         (keys::desired_job(7, "j"), "d/0007/job/j"),
         (keys::desired_config(7, "j", 3), "d/0007/config/j/0000000003"),
@@ -40,6 +41,8 @@ fn other_spellings_are_not_keys() {
         "",
         "meta",
         "meta/other",
+        "meta/member/",
+        "meta/member/a/b",
         "own/7",
         "own/00007",
         "own/+007",
@@ -74,6 +77,10 @@ fn prefix_ranges_end_where_the_prefix_ends() {
     assert_eq!(KeyRange::prefix(vec![0xff, 0xff]).end, None);
     assert_eq!(KeyRange::prefix(""), KeyRange::all());
     assert!(!KeyRange::prefix("a").is_empty() && KeyRange::new("b", "a").is_empty());
+    let both = keys::members_and_owners();
+    assert!(both.contains(&keys::member("m")) && both.contains(&keys::owner(keys::MAX_SHARD)));
+    assert!(!both.contains(&keys::meta_cluster()));
+    assert!(!keys::members().contains(&keys::owner(0)));
     let job = keys::actual_instances(1, "job");
     assert!(!job.contains(&keys::actual_instance(1, "job2", 0)));
     assert!(!job.contains(&keys::actual_instance(1, "job.a", 0)));
@@ -86,6 +93,7 @@ proptest! {
         slot in JOB, agent in "\\PC{1,20}",
     ) {
         let parsed = |key: Key| keys::parse(&key).expect("a key of ours");
+        prop_assert_eq!(parsed(keys::member(&agent)), ParsedKey::Member { master: agent.clone() });
         prop_assert_eq!(parsed(keys::owner(shard)), ParsedKey::Owner { shard });
         prop_assert_eq!(
             parsed(keys::desired_job(shard, &job)),
