@@ -32,6 +32,14 @@ pub struct MasterStatus {
     pub started_at: u64,
     /// Whether it is the one that answers.
     pub answering: bool,
+    /// Whether it takes shards.
+    pub accepting: bool,
+    /// Why it does not; empty if it does.
+    pub not_accepting: String,
+    /// What its lease has left, in milliseconds, where that is known.
+    pub lease_left_ms: Option<u64>,
+    /// The version of the store's schema that it writes; 0 if not known.
+    pub schema_version: u64,
 }
 
 /// How a shard's framework is connected with Mesos.
@@ -57,6 +65,8 @@ pub struct ShardStatus {
     pub number: u16,
     /// The id of the master that runs it; empty if none does.
     pub owner: String,
+    /// Where that master serves the API, `host:port`; empty if none does.
+    pub owner_address: String,
     /// Since when it does, in milliseconds since the Unix epoch.
     pub owned_since: u64,
     /// Its framework's id; empty before the first subscription.
@@ -69,6 +79,18 @@ pub struct ShardStatus {
     pub message: String,
 }
 
+/// Whether a majority of the store's members is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Quorum {
+    /// The store has no members: it is of one machine; or it is not known.
+    #[default]
+    NotNeeded,
+    /// It is.
+    Present,
+    /// It is not: nothing can be written, and reads are stale ones.
+    Lost,
+}
+
 /// The store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreStatus {
@@ -78,6 +100,37 @@ pub struct StoreStatus {
     pub kind: String,
     /// What is wrong; empty if nothing is.
     pub message: String,
+    /// The members, in the order of the configuration; none of an embedded store.
+    pub endpoints: Vec<StoreEndpoint>,
+    /// The latest revision that this master has seen; 0 if not known.
+    pub revision: i64,
+    /// How long ago the store last answered this master, in milliseconds, where that is known.
+    pub since_answer_ms: Option<u64>,
+    /// Whether a majority of the members is there.
+    pub quorum: Quorum,
+}
+
+/// One member of the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreEndpoint {
+    /// Its address, as it was configured.
+    pub address: String,
+    /// Whether it answers and knows of no trouble.
+    pub healthy: bool,
+    /// What is wrong with it; empty if nothing is.
+    pub message: String,
+    /// Whether this master sends its requests there.
+    pub connected: bool,
+    /// Whether it leads the others.
+    pub leader: bool,
+    /// Its release; empty if it did not answer.
+    pub version: String,
+    /// The revision of its copy; 0 if it did not answer.
+    pub revision: i64,
+    /// How many changes it knows of and has not made in its copy yet.
+    pub behind: u64,
+    /// The size of its file in bytes; 0 if it did not answer.
+    pub db_bytes: u64,
 }
 
 /// Mesos.
@@ -91,4 +144,8 @@ pub struct MesosStatus {
     pub version: String,
     /// What is wrong; empty if nothing is.
     pub message: String,
+    /// How the leading master is found: `address` (there is one), `list`, `redirect` or `zookeeper`.
+    pub found_by: String,
+    /// Where that looks, such as `zk://a:2181,b:2181/mesos`.
+    pub found_in: String,
 }

@@ -3,7 +3,10 @@
 use peloton_proto::peloton::cluster as pb;
 
 use super::{Answer, Api, Context};
-use crate::cluster_view::{ClusterStatus, Connection, MasterStatus, ShardStatus};
+use crate::cluster_view::{
+    ClusterStatus, Connection, MasterStatus, MesosStatus, Quorum, ShardStatus, StoreEndpoint,
+    StoreStatus,
+};
 
 pub(super) async fn get(api: &Api, _: &Context, _: pb::GetRequest) -> Answer<pb::GetResponse> {
     let records = api.jobs.records();
@@ -31,21 +34,53 @@ fn signed(value: u64) -> i64 {
 }
 
 fn status(status: ClusterStatus) -> pb::ClusterStatus {
-    let (store, mesos) = (status.store, status.mesos);
     pb::ClusterStatus {
         masters: status.masters.into_iter().map(master).collect(),
         shards: status.shards.into_iter().map(shard).collect(),
-        store: Some(pb::StoreStatus {
-            healthy: store.healthy,
-            r#type: store.kind,
-            message: store.message,
-        }),
-        mesos: Some(pb::MesosStatus {
-            connected: mesos.connected,
-            leader: mesos.leader,
-            version: mesos.version,
-            message: mesos.message,
-        }),
+        store: Some(store(status.store)),
+        mesos: Some(mesos(status.mesos)),
+    }
+}
+
+fn store(store: StoreStatus) -> pb::StoreStatus {
+    let quorum = match store.quorum {
+        Quorum::NotNeeded => pb::store_status::Quorum::NotNeeded,
+        Quorum::Present => pb::store_status::Quorum::Present,
+        Quorum::Lost => pb::store_status::Quorum::Lost,
+    };
+    pb::StoreStatus {
+        healthy: store.healthy,
+        r#type: store.kind,
+        message: store.message,
+        endpoints: store.endpoints.into_iter().map(endpoint).collect(),
+        revision: store.revision,
+        since_answer_ms: store.since_answer_ms,
+        quorum: quorum.into(),
+    }
+}
+
+fn endpoint(endpoint: StoreEndpoint) -> pb::StoreEndpoint {
+    pb::StoreEndpoint {
+        address: endpoint.address,
+        healthy: endpoint.healthy,
+        message: endpoint.message,
+        connected: endpoint.connected,
+        leader: endpoint.leader,
+        version: endpoint.version,
+        revision: endpoint.revision,
+        behind: endpoint.behind,
+        db_bytes: endpoint.db_bytes,
+    }
+}
+
+fn mesos(mesos: MesosStatus) -> pb::MesosStatus {
+    pb::MesosStatus {
+        connected: mesos.connected,
+        leader: mesos.leader,
+        version: mesos.version,
+        message: mesos.message,
+        found_by: mesos.found_by,
+        found_in: mesos.found_in,
     }
 }
 
@@ -56,6 +91,10 @@ fn master(master: MasterStatus) -> pb::Master {
         version: master.version,
         started_at: signed(master.started_at),
         answering: master.answering,
+        accepting: master.accepting,
+        not_accepting: master.not_accepting,
+        lease_left_ms: master.lease_left_ms,
+        schema_version: master.schema_version,
     }
 }
 
@@ -70,6 +109,7 @@ fn shard(shard: ShardStatus) -> pb::Shard {
     pb::Shard {
         number: shard.number.into(),
         owner: shard.owner,
+        owner_address: shard.owner_address,
         owned_since: signed(shard.owned_since),
         framework_id: shard.framework_id,
         role: shard.role,
