@@ -90,6 +90,8 @@ pub(crate) struct Ctx {
     counter: u64,
     pub(crate) writes: Vec<Write>,
     pub(crate) effects: Vec<Effect>,
+    /// How many writes each of the first effects waits for; the others wait for all.
+    pub(crate) after: Vec<usize>,
 }
 
 impl Ctx {
@@ -112,6 +114,7 @@ impl Ctx {
             counter: 0,
             writes: Vec::new(),
             effects: Vec::new(),
+            after: Vec::new(),
         }
     }
 
@@ -124,6 +127,16 @@ impl Ctx {
     pub(crate) fn effect(&mut self, effect: Effect) {
         if self.connected {
             self.effects.push(effect);
+        }
+    }
+
+    /// An effect that waits for what is written so far, and not for the rest of this step; unless one
+    /// before it does, as the order is kept.
+    pub(crate) fn early_effect(&mut self, effect: Effect) {
+        let all_early = self.after.len() == self.effects.len();
+        self.effect(effect);
+        if all_early {
+            self.after.resize(self.effects.len(), self.writes.len());
         }
     }
 
@@ -200,18 +213,22 @@ impl Ctx {
     /// Writes the records of agents that came into use or went out of it.
     pub(crate) fn flush_agents(&mut self) {
         for id in std::mem::take(&mut self.dirty_agents) {
-            let Some(agent) = self.agents.get_mut(&id) else { continue };
-            agent.dirty = false;
-            let wanted = agent.uses > 0;
-            if wanted && (!agent.stored || agent.changed) && *agent.record != AgentRecord::default()
-            {
-                agent.stored = true;
-                agent.changed = false;
-                self.writes.push(Write::Agent(id, Some(agent.record.clone())));
-            } else if !wanted && agent.stored {
-                agent.stored = false;
-                self.writes.push(Write::Agent(id, None));
-            }
+            self.flush_agent(id);
+        }
+    }
+
+    /// Writes the record of one agent, if it came into use or went out of it.
+    pub(crate) fn flush_agent(&mut self, id: AgentId) {
+        let Some(agent) = self.agents.get_mut(&id).filter(|agent| agent.dirty) else { return };
+        agent.dirty = false;
+        let wanted = agent.uses > 0;
+        if wanted && (!agent.stored || agent.changed) && *agent.record != AgentRecord::default() {
+            agent.stored = true;
+            agent.changed = false;
+            self.writes.push(Write::Agent(id, Some(agent.record.clone())));
+        } else if !wanted && agent.stored {
+            agent.stored = false;
+            self.writes.push(Write::Agent(id, None));
         }
     }
 

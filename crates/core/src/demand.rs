@@ -10,8 +10,12 @@ use crate::output::Effect;
 use peloton_model::{JobId, UnixMs};
 use std::collections::BTreeSet;
 
-/// The least time between two REVIVEs, in milliseconds: each makes Mesos's allocator look at every agent.
-const REVIVE_GAP_MS: u64 = 200;
+/// The least and the longest time between two urgent REVIVEs, in milliseconds: each makes Mesos's
+/// allocator look at every agent, and brings an offer of nearly each.
+const REVIVE_GAP_MS: (u64, u64) = (200, 2_000);
+/// The gap grows so that no more agents than this are offered in a millisecond: where many jobs are made in
+/// a large cluster, the shard would do nothing but decline.
+const OFFERS_A_MS: u64 = 25;
 /// The first and the longest wait before a REVIVE is repeated while there is demand, in milliseconds.
 const REVIVE_AGAIN_MS: (u64, u64) = (5_000, 60_000);
 /// How often a sweep begins, and how long it lasts, in milliseconds.
@@ -94,7 +98,7 @@ impl Ctx {
         let demand = &mut self.demand;
         demand.open = true;
         demand.open_since = self.now;
-        demand.revived_at = self.now.saturating_sub(REVIVE_GAP_MS);
+        demand.revived_at = self.now.saturating_sub(REVIVE_GAP_MS.1);
         demand.again_ms = REVIVE_AGAIN_MS.0;
         demand.urgent = demand.exists();
         demand.sweeping = false;
@@ -122,7 +126,9 @@ impl Ctx {
             return;
         }
         let urgent = self.demand.urgent || !self.demand.open;
-        let wait_ms = if urgent { REVIVE_GAP_MS } else { self.demand.again_ms };
+        let gap_ms =
+            (self.agents.len() as u64 / OFFERS_A_MS).clamp(REVIVE_GAP_MS.0, REVIVE_GAP_MS.1);
+        let wait_ms = if urgent { gap_ms } else { self.demand.again_ms };
         let due = self.demand.revived_at + wait_ms;
         if due > now {
             self.arm(due, Timer::Demand);

@@ -43,7 +43,7 @@ pub(crate) struct Job {
     pub(crate) top_run: RunNumber,
     written: JobSummary,
     dirty_instances: Vec<InstanceId>,
-    dirty_slots: Vec<(InstanceId, SlotId)>,
+    dirty_slots: BTreeSet<(InstanceId, SlotId)>,
 }
 
 impl Job {
@@ -62,7 +62,7 @@ impl Job {
             top_run: 0,
             written: JobSummary::default(),
             dirty_instances: Vec::new(),
-            dirty_slots: Vec::new(),
+            dirty_slots: BTreeSet::new(),
         }
     }
 
@@ -119,7 +119,7 @@ impl Job {
     }
 
     pub(crate) fn touch_slot(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
-        self.dirty_slots.push((i, slot));
+        self.dirty_slots.insert((i, slot));
         self.touch_job(ctx);
     }
 
@@ -185,15 +185,8 @@ impl Job {
 
     /// Writes what changed: each instance with its slots, then the summary.
     pub(crate) fn flush(&mut self, ctx: &mut Ctx) {
-        // First of all what keeps run numbers from coming twice: should only a part of these writes
-        // become durable, it is to be this one.
-        let floors = |summary: &JobSummary| (summary.run_floor, summary.run_high);
-        if floors(&self.summary) != floors(&self.written) {
-            self.flush_summary(ctx);
-        }
-        let mut touched = std::mem::take(&mut self.dirty_slots);
-        touched.sort_unstable();
-        touched.dedup();
+        self.flush_floors(ctx);
+        let touched = std::mem::take(&mut self.dirty_slots);
         let mut dirty = std::mem::take(&mut self.dirty_instances);
         dirty.extend(touched.iter().map(|(i, _)| *i));
         dirty.sort_unstable();
@@ -201,8 +194,7 @@ impl Job {
         let mut slots = touched.into_iter().peekable();
         for i in dirty {
             while let Some((_, slot)) = slots.next_if(|(of, _)| *of == i) {
-                let record = self.slots.get(&(i, slot)).map(|s| s.record.clone());
-                ctx.writes.push(Write::Slot(self.id.clone(), i, slot, record));
+                self.write_slot(i, slot, ctx);
             }
             let id = &self.id;
             if let Some(instance) = self.instances.get_mut(i as usize) {
@@ -211,6 +203,36 @@ impl Job {
         }
         self.shrink();
         self.flush_summary(ctx);
+    }
+
+    /// Writes an instance with its slots ahead of the others.
+    pub(crate) fn flush_one(&mut self, i: InstanceId, ctx: &mut Ctx) {
+        if !self.instances.get(i as usize).is_some_and(|instance| instance.dirty) {
+            return;
+        }
+        self.flush_floors(ctx);
+        let dirty = self.dirty_slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));
+        for (i, slot) in dirty.copied().collect::<Vec<_>>() {
+            self.dirty_slots.remove(&(i, slot));
+            self.write_slot(i, slot, ctx);
+        }
+        if let Some(instance) = self.instances.get_mut(i as usize) {
+            instance.flush(&self.id, i, ctx);
+        }
+    }
+
+    fn write_slot(&self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
+        let record = self.slots.get(&(i, slot)).map(|s| s.record.clone());
+        ctx.writes.push(Write::Slot(self.id.clone(), i, slot, record));
+    }
+
+    /// What keeps run numbers from coming twice goes first of all: should only a part of a step's writes
+    /// become durable, it is to be this one.
+    fn flush_floors(&mut self, ctx: &mut Ctx) {
+        let floors = |summary: &JobSummary| (summary.run_floor, summary.run_high);
+        if floors(&self.summary) != floors(&self.written) {
+            self.flush_summary(ctx);
+        }
     }
 
     fn flush_summary(&mut self, ctx: &mut Ctx) {

@@ -148,12 +148,31 @@ impl Shard {
                 unused.extend(bundle.offers);
             } else {
                 let agent = candidate.agent;
+                self.write_ahead(&agent, &operations);
                 let accept = Accept { agent, offers: bundle.offers, operations, refuse_ms };
-                self.ctx.effect(Effect::Accept(accept));
+                self.ctx.early_effect(Effect::Accept(accept));
             }
         }
         if !unused.is_empty() {
             self.ctx.effect(Effect::Decline { offers: unused, refuse_ms });
+        }
+    }
+
+    /// Writes all that an ACCEPT does, so that it can leave before the rest of the step is durable: a
+    /// step may decide a hundred thousand launches.
+    fn write_ahead(&mut self, agent: &AgentId, operations: &[Operation]) {
+        self.ctx.flush_agent(agent.clone());
+        for operation in operations {
+            let (job, i) = match operation {
+                Operation::Launch(launch) => (&launch.task.job, launch.task.instance),
+                Operation::Reserve { slot, .. } => (&slot.job, slot.instance),
+                // That the slot is given up was decided, and written, in an earlier step; or nobody
+                // knows it.
+                Operation::Unreserve { .. } => continue,
+            };
+            if let Some(job) = self.jobs.get_mut(job) {
+                job.flush_one(i, &mut self.ctx);
+            }
         }
     }
 }

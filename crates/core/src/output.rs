@@ -13,8 +13,12 @@ use std::sync::Arc;
 pub struct Output {
     /// Made durable in this order; neighbours with the same [`Write::unit`] in one transaction.
     pub writes: Vec<Write>,
-    /// Carried out in this order, after all writes of this and of earlier steps are durable.
+    /// Carried out in this order, each after all writes of earlier steps and as many of this one as
+    /// [`Output::after`] says are durable.
     pub effects: Vec<Effect>,
+    /// For each effect, how many of `writes` have to be durable before. All of them, but for the ACCEPTs
+    /// of a large wave of launches: the first may leave while the last are still being written.
+    pub after: Vec<usize>,
     /// When the next [`crate::Input::Wake`] is wanted, in Unix milliseconds.
     pub wake_at: Option<UnixMs>,
 }

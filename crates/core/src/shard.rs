@@ -237,9 +237,12 @@ impl Shard {
         self.ctx.flush_agents();
         self.ctx.flush_questions();
         self.ctx.settle_demand();
+        let mut after = std::mem::take(&mut self.ctx.after);
+        after.resize(self.ctx.effects.len(), self.ctx.writes.len());
         Output {
             writes: std::mem::take(&mut self.ctx.writes),
             effects: std::mem::take(&mut self.ctx.effects),
+            after,
             wake_at: self.ctx.timers.first().map(|(at, _)| *at),
         }
     }

@@ -7,7 +7,7 @@
 //! *Sessions and epochs.* Every successful subscription is a session with an epoch, a number that
 //! grows. Calls are made for an epoch and are never sent in another one: an ACCEPT of an offer
 //! from before a reconnection would be wrong. Calls go out in the order they were submitted, one
-//! at a time, over a connection of their own.
+//! at a time; only acknowledgements, between which no order matters, are under way side by side.
 //!
 //! *What is known about a call.* A call that Mesos refuses comes back as
 //! [`MesosEvent::CallRejected`]. Of a call that is neither refused nor followed by its effect when

@@ -17,7 +17,8 @@ const MAX_OPS: usize = 2_000;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     writes: VecDeque<Write>,
-    effects: VecDeque<(u64, u64, Vec<Effect>)>,
+    /// With how many writes have to be durable before, and the session.
+    effects: VecDeque<(u64, u64, Effect)>,
     /// Writes ever taken in, and those durable.
     taken: u64,
     durable: u64,
@@ -38,11 +39,12 @@ struct Batch {
 impl Pending {
     /// Takes the output of a step made in the session `epoch`.
     pub(crate) fn push(&mut self, epoch: u64, output: &mut Output) {
+        let before = self.taken;
         self.taken += output.writes.len() as u64;
         self.writes.extend(output.writes.drain(..));
-        if !output.effects.is_empty() {
-            self.effects.push_back((self.taken, epoch, std::mem::take(&mut output.effects)));
-        }
+        let after = output.after.drain(..).map(|writes| before + writes as u64);
+        let effects = output.effects.drain(..).zip(after);
+        self.effects.extend(effects.map(|(effect, after)| (after, epoch, effect)));
     }
 
     /// Writes that are not durable yet.
@@ -63,13 +65,9 @@ impl Pending {
 
     /// The effects that may leave, oldest first, each with the session it was made in.
     pub(crate) fn ready(&mut self) -> impl Iterator<Item = (u64, Effect)> + use<> {
-        let mut out = Vec::new();
-        while self.effects.front().is_some_and(|(after, _, _)| *after <= self.durable) {
-            if let Some((_, epoch, effects)) = self.effects.pop_front() {
-                out.extend(effects.into_iter().map(|effect| (epoch, effect)));
-            }
-        }
-        out.into_iter()
+        let durable = self.effects.partition_point(|(after, _, _)| *after <= self.durable);
+        let ready: Vec<_> = self.effects.drain(..durable).collect();
+        ready.into_iter().map(|(_, epoch, effect)| (epoch, effect))
     }
 
     /// The operations of the next transaction; empty where nothing waits. Ask again only after
@@ -183,7 +181,8 @@ mod tests {
     }
 
     fn output(writes: Vec<Write>, effects: Vec<Effect>) -> Output {
-        Output { writes, effects, wake_at: None }
+        let after = vec![writes.len(); effects.len()];
+        Output { writes, effects, after, wake_at: None }
     }
 
     fn limits(ops: usize) -> Limits {
@@ -206,6 +205,20 @@ mod tests {
         assert_eq!(pending.next_batch(SHARD, &limits(9)).unwrap().len(), 1);
         pending.committed();
         assert_eq!((pending.ready().count(), pending.is_empty()), (1, true));
+    }
+
+    #[test]
+    fn an_effect_may_leave_before_the_rest_of_its_step_is_durable() {
+        let mut pending = Pending::default();
+        pending.push(1, &mut output(vec![instance(0, 1)], vec![]));
+        let mut wave = output(vec![instance(1, 1), instance(2, 1)], vec![Effect::Revive; 2]);
+        wave.after = vec![1, 2];
+        pending.push(1, &mut wave);
+        for left in [0, 1, 1] {
+            pending.next_batch(SHARD, &limits(1)).unwrap();
+            pending.committed();
+            assert_eq!(pending.ready().count(), left);
+        }
     }
 
     #[test]

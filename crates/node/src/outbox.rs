@@ -3,13 +3,21 @@
 //! What waits here waits as the core said it, and becomes a call when the client has room for it: a
 //! call is some ten times as large, and one step may decide tens of thousands of launches.
 //!
-//! Actions go first, in their order. Questions go when no action waits: the core asks about what has
+//! Acknowledgements go first: between them and the rest no order matters, and what is not acknowledged
+//! in time is sent again by the agents, so a master that is behind would get further behind.
+//!
+//! Actions go next, in their order. While the master is behind with what Mesos tells, those that launch
+//! wait: each launch brings two updates, and more of them than can be taken in would fill Mesos's
+//! buffers, then come twice, and then there are so many that launching and killing both stand still. A
+//! few go all the same ([`TRICKLE`]), so that a storm of other events does not stop launches for good.
+//!
+//! Questions go when nothing else waits: the core asks about what has
 //! not been heard of for some seconds, and of an ACCEPT that still waits here nothing can be heard. If
 //! questions took their turn, a large wave of launches would be asked about again and again, the
 //! answers would take the time that the launches need, and it would never end. For the same reason
 //! what is asked twice goes once, and so does a kill that is repeated while the first one waits.
 
-use peloton_core::Effect;
+use peloton_core::{Effect, Operation};
 use peloton_mesos::{Handle, NotSent};
 use peloton_mesos_wire::convert::{self, Identity};
 use peloton_model::{AgentId, TaskId};
@@ -19,10 +27,16 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 /// to wait for them. The call is some 100 KiB.
 const QUESTIONS_A_CALL: usize = 1_000;
 
+/// While launches are held back, one call that launches goes with each so many looks at the outbox.
+const TRICKLE: u32 = 64;
+
 /// Effects that the client's queue had no room for.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    acknowledgements: VecDeque<(u64, Effect)>,
     actions: VecDeque<(u64, Effect)>,
+    /// How often launches were held back since the last one went.
+    held_back: u32,
     /// The tasks of the kills among them.
     kills: HashSet<String>,
     questions: Questions,
@@ -49,16 +63,20 @@ impl Outbox {
             Effect::ReconcileOperations(operations) => {
                 self.questions.of(epoch).operations.extend(operations);
             }
+            acknowledge @ (Effect::Acknowledge { .. } | Effect::AcknowledgeOperation { .. }) => {
+                self.acknowledgements.push_back((epoch, acknowledge));
+            }
             Effect::Kill { ref task, .. } if !self.kills.insert(task.clone()) => {}
             action => self.actions.push_back((epoch, action)),
         }
     }
 
     /// Hands over what there is room for; whether all went. A call of an earlier session is dropped:
-    /// what it was for is derived again in the present one.
-    pub(crate) fn flush(&mut self, identity: &Identity, client: &Handle) -> bool {
+    /// what it was for is derived again in the present one. `behind` says whether launches are to wait.
+    pub(crate) fn flush(&mut self, identity: &Identity, client: &Handle, behind: bool) -> bool {
+        self.held_back = if behind { self.held_back + 1 } else { 0 };
         while client.has_room() {
-            let Some((epoch, effect)) = self.next() else { return true };
+            let Some((epoch, effect)) = self.next(behind) else { break };
             match client.submit(epoch, convert::call(identity, effect)) {
                 Ok(()) => {}
                 // Only we fill the queue, so there is room; if not, the session is at an end anyway.
@@ -71,7 +89,16 @@ impl Outbox {
         self.is_empty()
     }
 
-    fn next(&mut self) -> Option<(u64, Effect)> {
+    fn next(&mut self, behind: bool) -> Option<(u64, Effect)> {
+        if let Some(acknowledgement) = self.acknowledgements.pop_front() {
+            return Some(acknowledgement);
+        }
+        if behind && self.actions.front().is_some_and(|(_, action)| launches(action)) {
+            if self.held_back < TRICKLE {
+                return None;
+            }
+            self.held_back = 0;
+        }
         let Some((epoch, action)) = self.actions.pop_front() else { return self.questions.next() };
         if let Effect::Kill { task, .. } = &action {
             self.kills.remove(task);
@@ -81,7 +108,8 @@ impl Outbox {
 
     fn is_empty(&self) -> bool {
         let Questions { epoch: _, tasks, all, operations } = &self.questions;
-        self.actions.is_empty() && tasks.is_empty() && !all && operations.is_empty()
+        let asks = !tasks.is_empty() || *all || !operations.is_empty();
+        self.acknowledgements.is_empty() && self.actions.is_empty() && !asks
     }
 
     pub(crate) fn clear(&mut self) {
@@ -116,6 +144,11 @@ impl Questions {
     }
 }
 
+fn launches(effect: &Effect) -> bool {
+    let Effect::Accept(accept) = effect else { return false };
+    accept.operations.iter().any(|operation| matches!(operation, Operation::Launch(_)))
+}
+
 /// Takes out as many as go into one call.
 fn first<K: Ord, V>(of: &mut BTreeMap<K, V>) -> Vec<(K, V)> {
     std::iter::from_fn(|| of.pop_first()).take(QUESTIONS_A_CALL).collect()
@@ -124,6 +157,7 @@ fn first<K: Ord, V>(of: &mut BTreeMap<K, V>) -> Vec<(K, V)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use peloton_core::{Accept, Launch};
     use peloton_model::JobId;
 
     fn task(instance: u32) -> (TaskId, Option<AgentId>) {
@@ -144,7 +178,7 @@ mod tests {
             Effect::Kill { task, .. } => format!("{epoch} kill {task}"),
             other => format!("{epoch} {other:?}"),
         };
-        let gone = std::iter::from_fn(|| outbox.next()).map(short).collect();
+        let gone = std::iter::from_fn(|| outbox.next(false)).map(short).collect();
         assert!(outbox.is_empty());
         gone
     }
@@ -169,6 +203,42 @@ mod tests {
             "1 operations 1",
         ];
         assert_eq!(all(&mut outbox), expected);
+    }
+
+    #[test]
+    fn launches_wait_while_the_master_is_behind_and_acknowledgements_go_first() {
+        let launch = |agent: &str| {
+            let launch = Launch {
+                task: task(0).0,
+                agent: AgentId::new(agent),
+                config: Default::default(),
+                slot: None,
+                principal: None,
+                resources: Default::default(),
+                ports: vec![],
+            };
+            Effect::Accept(Accept {
+                agent: AgentId::new(agent),
+                offers: vec![],
+                operations: vec![Operation::Launch(Box::new(launch))],
+                refuse_ms: 0,
+            })
+        };
+        let acknowledge =
+            || Effect::Acknowledge { task: "t".into(), agent: AgentId::new("a"), uuid: vec![] };
+        let mut outbox = Outbox::default();
+        for effect in [kill("a"), launch("a"), kill("b"), launch("b"), acknowledge()] {
+            outbox.push(1, effect);
+        }
+        assert!(matches!(outbox.next(true), Some((1, Effect::Acknowledge { .. }))));
+        assert!(matches!(outbox.next(true), Some((1, Effect::Kill { .. }))));
+        assert!(outbox.next(true).is_none());
+        outbox.held_back = TRICKLE;
+        assert!(matches!(outbox.next(true), Some((1, Effect::Accept(_)))));
+        assert!(matches!(outbox.next(true), Some((1, Effect::Kill { .. }))));
+        assert!(outbox.next(true).is_none());
+        assert!(matches!(outbox.next(false), Some((1, Effect::Accept(_)))));
+        assert!(outbox.is_empty());
     }
 
     #[test]

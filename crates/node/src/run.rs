@@ -24,7 +24,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// With more writes than this not durable, no more events are taken: Mesos waits, and memory is bounded.
 const MAX_PENDING_WRITES: usize = 200_000;
-/// Events stepped before the commit and the outbox are looked at again.
+/// Events stepped before the commit and the outbox are looked at again; with as many waiting, the shard is
+/// behind.
 const EVENTS_A_TURN: usize = 256;
 /// How soon the status is published after something changed in it, and how often while nothing does.
 const STATUS_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -299,7 +300,9 @@ impl<'a> Run<'a> {
         if !certain {
             return Sent::NoLease;
         }
-        if self.outbox.flush(&self.identity, &self.client) { Sent::All } else { Sent::NoRoom }
+        let behind = self.events.len() >= EVENTS_A_TURN;
+        let all = self.outbox.flush(&self.identity, &self.client, behind);
+        if all { Sent::All } else { Sent::NoRoom }
     }
 
     /// Says what is given back for good.
@@ -459,11 +462,15 @@ impl Run<'_> {
             Effect::Accept(_) => self.runner.has(Bug::LaunchBeforeCommit),
             _ => false,
         };
-        let (now, later) = std::mem::take(&mut output.effects).into_iter().partition(early);
-        output.effects = later;
-        let now: Vec<Effect> = now;
-        for effect in now {
-            self.outbox.push(self.epoch, effect);
+        let (effects, after) =
+            (std::mem::take(&mut output.effects), std::mem::take(&mut output.after));
+        for (effect, after) in effects.into_iter().zip(after) {
+            if early(&effect) {
+                self.outbox.push(self.epoch, effect);
+            } else {
+                output.effects.push(effect);
+                output.after.push(after);
+            }
         }
     }
 }
