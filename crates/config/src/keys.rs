@@ -145,9 +145,11 @@ const NAME: Check = Check {
 const ENDPOINT: Check =
     Check { allowed: "http://host:port or https://host:port", ok: format::is_endpoint };
 const PREFIX: Check = Check {
-    allowed: "a path that starts with /, does not end with / and has no spaces or //",
+    allowed: "a path of at most 128 bytes that starts with /, does not end with / and has no spaces \
+              or //",
     ok: |text| {
-        text.starts_with('/')
+        text.len() <= 128
+            && text.starts_with('/')
             && !text.ends_with('/')
             && !text.contains("//")
             && format::is_word(text)
@@ -186,6 +188,14 @@ pub const KEYS: &[Key] = &[
         default: "127.0.0.1",
         meaning: "Address the API listens on. The default serves this machine only, because the \
                   API asks nobody who they are; `0.0.0.0` serves the network.",
+    },
+    Key {
+        path: "master.advertise",
+        kind: Kind::Text(HOST_PORT),
+        default: "",
+        meaning: "Where others reach the API, as `peloton cluster status` shows it. Without it the \
+                  address and port that the API listens on, or this host's name where it listens on \
+                  all addresses.",
     },
     Key {
         path: "master.shutdownTimeoutSecs",
@@ -277,6 +287,14 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Int { min: 1, max: MAX_SHARDS },
         default: "8",
         meaning: "Number of shards. Fixed when the cluster is created.",
+    },
+    Key {
+        path: "cluster.leaseSecs",
+        kind: Kind::Int { min: 2, max: 60 },
+        default: "3",
+        meaning: "Seconds that its shards stay with a master which is not heard of. Less is a faster \
+                  take-over, and shards that stop and begin again when etcd takes long for an \
+                  election.",
     },
     Key {
         path: "store.type",

@@ -57,6 +57,8 @@ pub struct MasterSection {
     pub port: u16,
     /// Address the API listens on.
     pub listen: IpAddr,
+    /// Where others reach the API, if not where it listens.
+    pub advertise: Option<HostPort>,
     /// Most seconds to finish what is in hand after SIGTERM.
     pub shutdown_timeout_secs: u64,
     /// Largest request in bytes.
@@ -140,6 +142,16 @@ pub struct ClusterConfig {
     pub name: String,
     /// Number of shards, 1 to 1024.
     pub shards: u32,
+    /// Seconds that its shards stay with a master which is not heard of.
+    pub lease_secs: u64,
+}
+
+impl ClusterConfig {
+    /// How long its shards stay with a master which is not heard of.
+    #[must_use]
+    pub fn lease_ttl(&self) -> Duration {
+        Duration::from_secs(self.lease_secs)
+    }
 }
 
 /// Section `store`.

@@ -34,6 +34,11 @@ impl Reporters {
         } else {
             HealthStatus::Down(store.message)
         });
+        if shards.is_empty() {
+            let waiting = || HealthStatus::Degraded("waiting for the store".to_owned());
+            self.shards.set(waiting());
+            return self.mesos.set(waiting());
+        }
         let failing = shards.iter().find_map(|s| match &s.phase {
             ShardPhase::Failing { why } => Some(format!("shard {}: {why}", s.shard)),
             _ => s.store_problem.as_ref().map(|why| format!("shard {}: {why}", s.shard)),

@@ -5,55 +5,88 @@
 //! API server and node, so that several of them live in one process as they would in several.
 //! Masters of one process may share a store; whoever opened it closes it.
 //!
+//! An embedded store is opened, or refused, before anything else. etcd may be away for a while, so a
+//! master on etcd serves its API at once, answers that the store is unavailable, and goes on trying;
+//! [`Master::failed`] tells when that has no hope.
+//!
 //! The program `peloton-master` adds flags, logging and signals; `peloton minicluster` is the other
 //! user.
 
+mod backend;
+mod gate;
 mod health;
 mod metrics;
 mod options;
+mod schema;
 mod view;
 
+pub use backend::open_store;
 pub use peloton_api::ServeError;
 pub use peloton_config::MasterConfig;
 pub use peloton_node::ClusterError;
 pub use peloton_store::{Store, StoreError};
 pub use peloton_telemetry::health::HealthSnapshot;
+pub use schema::SchemaError;
 
+use gate::Gate;
 use peloton_api::{Api, ApiServer};
-use peloton_config::{StoreConfig, StoreType};
-use peloton_node::{Node, open_cluster};
-use peloton_store_embedded::EmbeddedStore;
+use peloton_config::StoreType;
+use peloton_model::ClusterRecord;
+use peloton_node::Node;
 use peloton_telemetry::{BuildInfo, Health, Metrics};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
+use view::View;
 
-/// Why a master does not start.
+/// How often a master that runs looks whether the store's schema version was raised.
+const LOOK_AT_SCHEMA_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a master does not start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The embedded store cannot be opened.
     #[error("store.path {}", path.display())]
-    Store {
+    Embedded {
         /// Its directory.
         path: PathBuf,
         /// Why.
         source: StoreError,
     },
-    /// A back end that this build does not have.
-    #[error("store.type: etcd is not in this build: use embedded")]
-    NoEtcd,
+    /// etcd cannot be used as it is configured, or holds something else than a store of Peloton's.
+    #[error("store.endpoints {}", endpoints.join(","))]
+    Etcd {
+        /// Where it was looked for.
+        endpoints: Vec<String>,
+        /// Why.
+        source: StoreError,
+    },
+    /// A key of the configuration makes no sense for etcd.
+    #[error("{key}")]
+    Setting {
+        /// The key.
+        key: &'static str,
+        /// Why.
+        source: StoreError,
+    },
     /// More shards than there are numbers for.
     #[error("cluster.shards: {0} are too many")]
     Shards(u32),
+    /// The records in the store are of a schema version that this build does not know.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// The store holds another cluster, or does not answer.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The API cannot be served, most often because its port is taken.
     #[error(transparent)]
     Api(#[from] ServeError),
+    /// A part of the master panicked: a bug.
+    #[error("a bug: a part of the master panicked; the log tells which")]
+    Panicked,
 }
 
 /// A master stopped, but a part of it had panicked before.
@@ -74,23 +107,6 @@ pub fn build() -> BuildInfo {
     }
 }
 
-/// Opens the store that a configuration names. Blocks on the disk.
-///
-/// # Errors
-/// [`StartError::Store`] when it cannot be opened, [`StartError::NoEtcd`].
-pub fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, StartError> {
-    match config.kind {
-        StoreType::Embedded => {
-            let path = config.path.clone();
-            let options = peloton_store_embedded::Options::new(path.clone());
-            let store = EmbeddedStore::open(options)
-                .map_err(|source| StartError::Store { path, source })?;
-            Ok(Arc::new(store))
-        }
-        StoreType::Etcd => Err(StartError::NoEtcd),
-    }
-}
-
 /// A master that serves its API and runs shards. Dropping it ends its tasks at some later time; only
 /// [`Master::stop`] finishes what is in hand.
 #[derive(Debug)]
@@ -99,9 +115,10 @@ pub struct Master {
     address: SocketAddr,
     health: Health,
     stop: watch::Sender<bool>,
+    failed: oneshot::Receiver<StartError>,
     serving: JoinHandle<()>,
     watching: JoinHandle<()>,
-    node: Node,
+    running: JoinHandle<()>,
     own_store: OwnStore,
 }
 
@@ -114,9 +131,48 @@ impl std::fmt::Debug for OwnStore {
     }
 }
 
+/// A store, and how far it is.
+enum Joined {
+    /// It is there, and holds this cluster.
+    Yes(Arc<dyn Store>, ClusterRecord),
+    /// It is to be opened, behind this gate.
+    NotYet(Arc<Gate>),
+}
+
+impl Joined {
+    async fn begin(
+        config: &MasterConfig,
+        store: Option<Arc<dyn Store>>,
+        shards: u16,
+    ) -> Result<(Self, OwnStore), StartError> {
+        let own = store.is_none();
+        let store = match (store, config.store.kind) {
+            (Some(store), _) => store,
+            (None, StoreType::Embedded) => open_store(&config.store).await?,
+            (None, StoreType::Etcd) => {
+                let gate = Arc::new(Gate::new(backend::etcd(&config.store).limits()));
+                let store: Arc<dyn Store> = gate.clone();
+                return Ok((Self::NotYet(gate), OwnStore(Some(store))));
+            }
+        };
+        let cluster = backend::join(config, &*store, shards).await?;
+        let own = OwnStore(own.then(|| Arc::clone(&store)));
+        Ok((Self::Yes(store, cluster), own))
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Yes(store, _) => Arc::clone(store),
+            Self::NotYet(gate) => Arc::clone(gate) as Arc<dyn Store>,
+        }
+    }
+}
+
 impl Master {
     /// Starts a master on the store that is given, or else on the one that the configuration names.
     /// To be called inside a tokio runtime. Port 0 takes a free one.
+    ///
+    /// With etcd it does not wait for the store: [`Master::failed`] tells what is wrong with that.
     ///
     /// # Errors
     /// [`StartError`]: the store, the cluster in it, or the API's port. Mesos is none of them: a
@@ -129,36 +185,38 @@ impl Master {
         let metrics = Metrics::new(&build());
         let health = Health::new();
         metrics.register_collector(health.collector());
-        let (store, own_store) = match store {
-            Some(store) => (store, OwnStore(None)),
-            None => {
-                let store = open_store(&config.store)?;
-                (store.clone(), OwnStore(Some(store)))
-            }
-        };
         let shards = u16::try_from(config.cluster.shards)
             .map_err(|_| StartError::Shards(config.cluster.shards))?;
-        let cluster = open_cluster(&*store, &config.cluster.name, shards).await?;
+        let (joined, own_store) = Joined::begin(&config, store, shards).await?;
+        let store = joined.store();
 
         let (stop, stopped) = watch::channel(false);
-        let view = view::View::new(&config.mesos.framework.role, store.clone());
+        let kind = if own_store.0.is_some() { config.store.kind } else { StoreType::Embedded };
+        let view = View::new(&config.mesos.framework.role, store.clone(), kind);
         let clock: peloton_api::domain::Clock = Arc::new(unix_ms);
-        let api = Api::new(store.clone(), shards, clock, Arc::new(view.clone()), &metrics);
+        let api = Api::new(store, shards, clock, Arc::new(view.clone()), &metrics);
         let options = options::api(&config);
         let (server, address) =
             ApiServer::bind(options, api, health.clone(), metrics.clone(), build()).await?;
         let id = master_id(address, started_at);
         tracing::info!(%address, master = id, cluster = config.cluster.name, "serving the API");
 
-        let mut options = options::node(&config, &id, address, shards);
-        options.cluster = cluster.id;
-        let node = Node::start(store, options);
-        view.attach(view::Identity { id: id.clone(), address, started_at }, node.watch());
+        let advertised = options::advertised(&config, address);
+        let me = view::Identity { id: id.clone(), address: advertised, started_at };
+        view.introduce(me.clone());
         let gauges = metrics::Gauges::new(&metrics);
         let reporters = health::Reporters::new(&health);
-        let watching = tokio::spawn(health::watch(view, reporters, gauges, stopped.clone()));
-        let serving = tokio::spawn(server.serve(until(stopped)));
-        Ok(Self { id, address, health, stop, serving, watching, node, own_store })
+        let watching =
+            tokio::spawn(health::watch(view.clone(), reporters, gauges, stopped.clone()));
+        let serving = tokio::spawn(server.serve(until(stopped.clone())));
+        let runner = Runner { config, me, shards, view, stopped };
+        let node = match joined {
+            Joined::Yes(store, cluster) => Ok(runner.run_shards(store, cluster)),
+            Joined::NotYet(gate) => Err(gate),
+        };
+        let (fail, failed) = oneshot::channel();
+        let running = tokio::spawn(runner.run(node, fail));
+        Ok(Self { id, address, health, stop, failed, serving, watching, running, own_store })
     }
 
     /// Its id, new with each start.
@@ -179,21 +237,109 @@ impl Master {
         self.health.snapshot()
     }
 
-    /// Takes no new calls, finishes those in hand, gives the shards up, and closes the store if it
-    /// opened it. Tasks keep running.
+    /// Waits until the master cannot go on, and tells why: etcd holds another cluster or does not let
+    /// it in, or a newer release has raised the schema version. It is then still to be stopped.
+    pub async fn failed(&mut self) -> StartError {
+        (&mut self.failed).await.unwrap_or(StartError::Panicked)
+    }
+
+    /// Takes no new calls and gives the shards up, both at once: a client that takes its time holds up
+    /// no shard. Calls in hand are finished, and the store is closed if the master opened it. Tasks
+    /// keep running.
     ///
     /// # Errors
     /// When a part of it had panicked; everything else is stopped all the same.
     pub async fn stop(self) -> Result<(), StopError> {
         self.stop.send_replace(true);
+        let ran = self.running.await;
         let served = self.serving.await;
-        self.node.stop().await;
         let watched = self.watching.await;
         if let Some(store) = self.own_store.0 {
             store.close().await;
         }
+        ran.map_err(|source| StopError { part: "the shards", source })?;
         served.map_err(|source| StopError { part: "the API", source })?;
         watched.map_err(|source| StopError { part: "the health watch", source })
+    }
+}
+
+/// What it takes to run the shards, as soon as there is a store.
+struct Runner {
+    config: MasterConfig,
+    me: view::Identity,
+    shards: u16,
+    view: View,
+    stopped: watch::Receiver<bool>,
+}
+
+/// The shards, and the store that they are in.
+struct Running {
+    store: Arc<dyn Store>,
+    node: Node,
+}
+
+impl Runner {
+    fn run_shards(&self, store: Arc<dyn Store>, cluster: ClusterRecord) -> Running {
+        let me = &self.me;
+        let mut options = options::node(&self.config, &me.id, &me.address, self.shards);
+        options.cluster = cluster.id;
+        options.started_at = me.started_at;
+        let node = Node::start(Arc::clone(&store), options);
+        self.view.attach(node.watch());
+        Running { store, node }
+    }
+
+    /// Runs the shards, or opens the store first, until the master is to stop; tells when it cannot.
+    async fn run(self, begun: Result<Running, Arc<Gate>>, fail: oneshot::Sender<StartError>) {
+        let running = match begun {
+            Ok(running) => running,
+            Err(gate) => {
+                let opened = tokio::select! {
+                    biased;
+                    () = until(self.stopped.clone()) => return,
+                    opened = backend::join_when_there(&self.config, self.shards, &gate) => opened,
+                };
+                match opened {
+                    Ok((store, cluster)) => {
+                        tracing::info!(
+                            cluster = cluster.name,
+                            id = cluster.id,
+                            "the store is there"
+                        );
+                        gate.open(Arc::clone(&store));
+                        self.run_shards(store, cluster)
+                    }
+                    Err(error) => {
+                        gate.wait_for(error.to_string());
+                        // The other end is gone only when the master is.
+                        let _ = fail.send(error);
+                        return until(self.stopped.clone()).await;
+                    }
+                }
+            }
+        };
+        let unknown = tokio::select! {
+            biased;
+            () = until(self.stopped.clone()) => None,
+            error = newer_schema(&*running.store) => Some(error),
+        };
+        if let Some(error) = unknown {
+            tracing::error!(%error, "this master cannot go on");
+            let _ = fail.send(error.into());
+        }
+        running.node.stop().await;
+        until(self.stopped).await;
+    }
+}
+
+/// Waits until the store's schema version is one that we do not know.
+async fn newer_schema(store: &dyn Store) -> SchemaError {
+    loop {
+        tokio::time::sleep(LOOK_AT_SCHEMA_EVERY).await;
+        match schema::look(store).await {
+            Ok(()) | Err(SchemaError::Store(_)) => {}
+            Err(error) => return error,
+        }
     }
 }
 
@@ -204,8 +350,7 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 /// An id for this master: the host, the process and the port tell it from all that run now, and when
 /// it started from all that ran before.
 fn master_id(address: SocketAddr, started_at: u64) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "master" } else { host.trim() };
+    let host = options::host_name().unwrap_or_else(|| "master".to_owned());
     format!("{host}-{}-{}-{started_at}", address.port(), std::process::id())
 }
 

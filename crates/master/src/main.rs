@@ -63,12 +63,20 @@ fn log_options(config: &MasterConfig) -> LogOptions {
 async fn serve(config: MasterConfig) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let master = Master::start(config, None).await?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: finishing what is in hand"),
-        _ = interrupt.recv() => tracing::info!("interrupted: finishing what is in hand"),
-    }
+    let mut master = Master::start(config, None).await?;
+    let failed = tokio::select! {
+        biased;
+        _ = terminate.recv() => {
+            tracing::info!("SIGTERM: finishing what is in hand");
+            Ok(())
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("interrupted: finishing what is in hand");
+            Ok(())
+        }
+        error = master.failed() => Err(error),
+    };
     master.stop().await?;
     tracing::info!("stopped; tasks keep running");
-    Ok(())
+    Ok(failed?)
 }

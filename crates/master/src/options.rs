@@ -5,10 +5,24 @@ use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::ShardId;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-/// How long shards stay with a master that is not heard of.
-const LEASE_TTL: Duration = Duration::from_secs(5);
+/// Where others reach the API that listens there. All addresses of a host are none that anybody could
+/// connect with, so its name stands for them.
+pub(crate) fn advertised(config: &MasterConfig, listens: SocketAddr) -> String {
+    if let Some(address) = &config.master.advertise {
+        return address.to_string();
+    }
+    match host_name() {
+        Some(host) if listens.ip().is_unspecified() => format!("{host}:{}", listens.port()),
+        _ => listens.to_string(),
+    }
+}
+
+/// This host's name, if it has one.
+pub(crate) fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
 
 /// How the API is served.
 pub(crate) fn api(config: &MasterConfig) -> peloton_api::Options {
@@ -25,7 +39,7 @@ pub(crate) fn api(config: &MasterConfig) -> peloton_api::Options {
 pub(crate) fn node(
     config: &MasterConfig,
     master: &str,
-    address: SocketAddr,
+    address: &str,
     shards: u16,
 ) -> peloton_node::Options {
     let framework = &config.mesos.framework;
@@ -51,12 +65,12 @@ pub(crate) fn node(
     peloton_node::Options {
         cluster: String::new(),
         master: master.to_owned(),
-        address: address.to_string(),
+        address: address.to_owned(),
         shards,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         schema: crate::schema::NEWEST,
         started_at: 0,
-        lease_ttl: LEASE_TTL,
+        lease_ttl: config.cluster.lease_ttl(),
         sharing: peloton_node::Sharing::default(),
         mesos: mesos::Options {
             api_path: config.mesos.api_path.clone(),

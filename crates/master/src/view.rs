@@ -3,6 +3,7 @@
 use peloton_api::cluster_view::{
     ClusterStatus, ClusterView, Connection, MasterStatus, MesosStatus, ShardStatus, StoreStatus,
 };
+use peloton_config::StoreType;
 use peloton_core::Settings;
 use peloton_mesos::ClientState;
 use peloton_model::{OwnerRecord, decode_record};
@@ -10,7 +11,6 @@ use peloton_node as node;
 use peloton_store::keys::{self, ParsedKey};
 use peloton_store::{Health, Store, range_all};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -23,6 +23,7 @@ pub(crate) struct View {
 struct Shared {
     role: String,
     store: Arc<dyn Store>,
+    kind: StoreType,
     known: Mutex<Known>,
 }
 
@@ -38,25 +39,28 @@ struct Known {
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) id: String,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: String,
     pub(crate) started_at: u64,
 }
 
 impl View {
-    pub(crate) fn new(role: &str, store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(role: &str, store: Arc<dyn Store>, kind: StoreType) -> Self {
         let known = Mutex::default();
-        Self { shared: Arc::new(Shared { role: role.to_owned(), store, known }) }
+        Self { shared: Arc::new(Shared { role: role.to_owned(), store, kind, known }) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who we are and the shards, once they run.
-    pub(crate) fn attach(&self, me: Identity, shards: Vec<watch::Receiver<node::ShardStatus>>) {
-        let mut known = self.known();
-        known.me = Some(me);
-        known.shards = shards;
+    /// Who we are.
+    pub(crate) fn introduce(&self, me: Identity) {
+        self.known().me = Some(me);
+    }
+
+    /// The shards, once they run: when the store is there.
+    pub(crate) fn attach(&self, shards: Vec<watch::Receiver<node::ShardStatus>>) {
+        self.known().shards = shards;
     }
 
     pub(crate) fn shards(&self) -> Vec<node::ShardStatus> {
@@ -80,21 +84,27 @@ impl View {
             Health::Ok => (true, String::new()),
             Health::Degraded { reason } | Health::Failed { reason } => (false, reason),
         };
-        StoreStatus { healthy, kind: "embedded".to_owned(), message }
+        let kind = match self.shared.kind {
+            StoreType::Embedded => "embedded",
+            StoreType::Etcd => "etcd",
+        };
+        StoreStatus { healthy, kind: kind.to_owned(), message, ..StoreStatus::default() }
     }
 
     fn shard(&self, known: &Known, status: &node::ShardStatus) -> ShardStatus {
         let ours = matches!(status.phase, node::ShardPhase::Running | node::ShardPhase::Loading);
-        let (owner, owned_since) = match (&known.me, known.owners.get(&status.shard.0)) {
-            (Some(me), _) if ours => (me.id.clone(), status.since),
-            (_, Some(owner)) => (owner.master.clone(), owner.since),
-            _ => (String::new(), status.since),
+        let owner = known.owners.get(&status.shard.0);
+        let (owner, owner_address, owned_since) = match (&known.me, owner) {
+            (Some(me), _) if ours => (me.id.clone(), me.address.clone(), status.since),
+            (_, Some(owner)) => (owner.master.clone(), owner.address.clone(), owner.since),
+            _ => (String::new(), String::new(), status.since),
         };
         let connection = status.mesos.as_ref().map(|mesos| &mesos.connection);
         let problem = connection.and_then(|c| c.last_problem.clone());
         ShardStatus {
             number: status.shard.0,
             owner,
+            owner_address,
             owned_since,
             framework_id: connection.and_then(|c| c.framework_id.clone()).unwrap_or_default(),
             role: Settings::role_of(status.shard, &self.shared.role),
@@ -116,10 +126,12 @@ impl View {
 fn masters(known: &Known) -> Vec<MasterStatus> {
     let me = known.me.iter().map(|me| MasterStatus {
         id: me.id.clone(),
-        address: me.address.to_string(),
+        address: me.address.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: me.started_at,
         answering: true,
+        accepting: true,
+        ..MasterStatus::default()
     });
     let is_other = |owner: &&OwnerRecord| known.me.as_ref().is_none_or(|me| me.id != owner.master);
     let others = known.owners.values().filter(is_other);
@@ -152,6 +164,7 @@ impl ClusterView for View {
                 leader,
                 version: String::new(),
                 message: message.unwrap_or_default().to_owned(),
+                ..MesosStatus::default()
             },
             shards,
             store: self.store(),

@@ -161,11 +161,11 @@ async fn a_master_opens_and_closes_the_store_that_it_is_told_of() {
     config.store.path = directory.path().join("store");
     let master = Master::start(config.clone(), None).await.unwrap();
     let error = Master::start(config.clone(), None).await.unwrap_err();
-    assert!(matches!(error, StartError::Store { .. }), "{error:?}");
+    assert!(matches!(error, StartError::Embedded { .. }), "{error:?}");
     assert!(error.to_string().contains("store.path"), "{error}");
     master.stop().await.unwrap();
     // Closed, so it can be opened again.
-    open_store(&config.store).unwrap().close().await;
+    open_store(&config.store).await.unwrap().close().await;
     config.cluster.shards = 9;
     let error = Master::start(config, None).await.unwrap_err();
     assert!(error.to_string().contains("cluster.shards: 9 is not allowed"), "{error}");

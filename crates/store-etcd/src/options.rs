@@ -103,7 +103,8 @@ impl Options {
         Ok(())
     }
 
-    pub(crate) fn limits(&self) -> Limits {
+    /// What a store with these options takes.
+    pub fn limits(&self) -> Limits {
         Limits {
             max_txn_ops: self.max_txn_ops,
             max_txn_bytes: MAX_TXN_BYTES,

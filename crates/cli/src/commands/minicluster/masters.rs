@@ -42,7 +42,8 @@ impl Masters {
         store: &Path,
     ) -> Result<Self, Failure> {
         let config = config(mesos, borrowed, store)?;
-        let store = peloton_master::open_store(&config.store).map_err(refused)?;
+        let opening = peloton_master::open_store(&config.store);
+        let store = runtime.block_on(opening).map_err(refused)?;
         let mut masters = Self { running: Vec::new(), store };
         for port in ports {
             let mut config = config.clone();
