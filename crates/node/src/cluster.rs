@@ -10,7 +10,7 @@ pub enum ClusterError {
     /// The store holds another cluster.
     #[error(
         "cluster.name: {asked:?} is not allowed: the store already holds the cluster {found:?}; \
-         use another store or set cluster.name to {found:?}"
+         use another store (on etcd, another store.prefix) or set cluster.name to {found:?}"
     )]
     OtherName {
         /// The name asked for.
