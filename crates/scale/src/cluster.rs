@@ -4,6 +4,7 @@ use crate::Args;
 use crate::usage::{self, Usages};
 use anyhow::{Context as _, Result, bail, ensure};
 use peloton_client::{Client, Options};
+use peloton_proto::peloton::cluster::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::TcpListener;
@@ -23,6 +24,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Cluster {
     simulator: Child,
     master: Child,
+    /// How the master is started.
+    start_master: Command,
     address: String,
     dir: PathBuf,
     _temporary: Option<TempDir>,
@@ -46,14 +49,16 @@ impl Cluster {
         let mut simulator = Command::new(bin.join("mesos-sim"));
         simulator.args(["--port", &mesos_port.to_string(), "--fake", &args.agents.to_string()]);
         simulator.arg("--work-dir").arg(dir.join("mesos"));
-        let simulator = spawn(simulator, &dir.join("mesos.log"))?;
+        let simulator = spawn(&mut simulator, &dir.join("mesos.log"))?;
         let mut master = Command::new(bin.join("peloton-master"));
         master.args(["--port", &port.to_string(), "--mesos", &format!("127.0.0.1:{mesos_port}")]);
         master.arg("--store").arg(dir.join("store"));
         master.args(["--set", "logging.level=warn"]);
-        let master = spawn(master, &dir.join("master.log"))?;
+        let mut start_master = master;
+        let master = spawn(&mut start_master, &dir.join("master.log"))?;
         let address = format!("127.0.0.1:{port}");
-        let mut cluster = Self { simulator, master, address, dir, _temporary: temporary };
+        let mut cluster =
+            Self { simulator, master, start_master, address, dir, _temporary: temporary };
         cluster.wait_until_it_answers().await?;
         Ok(cluster)
     }
@@ -71,6 +76,25 @@ impl Cluster {
             ensure!(Instant::now() < deadline, "the master does not answer: {problem}");
             sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Kills the master as a crash would, and starts another on its store.
+    pub(crate) fn restart_master(&mut self) -> Result<()> {
+        self.master.kill()?;
+        self.master.wait()?;
+        self.master = spawn(&mut self.start_master, &self.dir.join("master.log"))?;
+        Ok(())
+    }
+
+    /// The shards that the master runs with all their state, subscribed and reconciled. None while it
+    /// does not answer yet.
+    pub(crate) async fn shards_served(client: &Client) -> Result<u64> {
+        let Ok(answer) = client.cluster().get_status(Default::default()).await else {
+            return Ok(0);
+        };
+        let shards = answer.result.unwrap_or_default().shards;
+        let served = shards.iter().filter(|s| s.connection == i32::from(Connection::Subscribed));
+        Ok(served.count() as u64)
     }
 
     /// A client of its own connections.
@@ -135,7 +159,7 @@ async fn end(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-fn spawn(mut command: Command, log: &Path) -> Result<Child> {
+fn spawn(command: &mut Command, log: &Path) -> Result<Child> {
     let file = File::create(log).with_context(|| format!("{}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let program = command.get_program().to_owned();

@@ -60,7 +60,11 @@ impl Jobs {
 
     pub(crate) async fn stop(&self) -> Result<()> {
         for job in 0..self.count {
-            let answer = self.client.jobs().stop(StopRequest { id: Self::id(job) }).await?;
+            let answer = self
+                .client
+                .jobs()
+                .stop(StopRequest { id: Self::id(job), ..Default::default() })
+                .await?;
             ensure!(answer.not_found.is_none(), "job {job} was not stopped: {answer:?}");
         }
         Ok(())
@@ -68,7 +72,11 @@ impl Jobs {
 
     pub(crate) async fn delete(&self) -> Result<()> {
         for job in 0..self.count {
-            let answer = self.client.jobs().delete(DeleteRequest { id: Self::id(job) }).await?;
+            let answer = self
+                .client
+                .jobs()
+                .delete(DeleteRequest { id: Self::id(job), ..Default::default() })
+                .await?;
             ensure!(answer.not_found.is_none(), "job {job} was not deleted: {answer:?}");
         }
         Ok(())
@@ -78,7 +86,7 @@ impl Jobs {
     async fn sum(&self, gone: u64, of: impl Fn(&JobStatus) -> u64) -> Result<u64> {
         let mut sum = 0;
         for job in 0..self.count {
-            let request = GetStatusRequest { id: Self::id(job) };
+            let request = GetStatusRequest { id: Self::id(job), ..Default::default() };
             let answer = self.client.jobs().get_status(request).await?;
             sum += answer.result.as_ref().map_or(gone, &of);
         }

@@ -1,8 +1,8 @@
 //! The scale benchmark: one master, the simulated Mesos with tens of thousands of agents, and a
 //! client, as three processes that talk through their protocols.
 //!
-//! Jobs are created until the cluster has so many instances; when all run, they are stopped again,
-//! and deleted. Meanwhile a client reads and writes as users would, and its latencies are kept. What
+//! Jobs are created until the cluster has so many instances; when all run, the master is killed and
+//! started again on its store; then the jobs are stopped, and deleted. Meanwhile a client reads and writes as users would, and its latencies are kept. What
 //! each process costs comes from the system: processor time and memory, before, during and after.
 //! The figures are printed as a table; nothing is asserted but that everything ran and ended.
 
@@ -14,7 +14,7 @@ mod probe;
 mod report;
 mod usage;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use cluster::Cluster;
 use jobs::Jobs;
@@ -22,6 +22,9 @@ use report::Phase;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// A cluster's shards by default.
+const SHARDS: u16 = 8;
 
 /// Measures a master with many agents and instances.
 #[derive(Debug, Clone, Parser)]
@@ -94,6 +97,17 @@ async fn run(args: &Args) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(30)).await;
     phases.push(phase.end(&cluster, probe.stop().await)?);
 
+    cluster.restart_master().context("starting the master again")?;
+    let client = cluster.client()?;
+    let mut phase = Phase::begin("kill -9 and start again", &cluster)?;
+    phase.requested();
+    let served = || Cluster::shards_served(&client);
+    phase.follow(&mut cluster, patience, "shards served", u64::from(SHARDS), served).await?;
+    let running = jobs.running().await?;
+    ensure!(running == target, "only {running} of {target} run after the master's restart");
+    phases.push(phase.end(&cluster, Default::default())?);
+    let again = cluster.usage()?;
+
     let mut phase = Phase::begin("stop", &cluster)?;
     let probe = probe::start(cluster.client()?);
     jobs.stop().await.context("stopping the jobs")?;
@@ -110,6 +124,6 @@ async fn run(args: &Args) -> Result<()> {
         .await?;
     phases.push(phase.end(&cluster, probe.stop().await)?);
 
-    report::print(&phases, &empty, &full, target);
+    report::print(&phases, &empty, &full, &again, target);
     cluster.stop().await
 }

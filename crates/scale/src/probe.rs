@@ -65,10 +65,14 @@ async fn ask(client: &Client, round: u32, latencies: &mut Latencies) {
     let id = Some(job::JobId { value: "scale-00000".into() });
 
     let began = Instant::now();
-    let answer = client.jobs().get_status(job::GetStatusRequest { id: id.clone() }).await;
+    let answer = client
+        .jobs()
+        .get_status(job::GetStatusRequest { id: id.clone(), ..Default::default() })
+        .await;
     latencies.add("JobManager.GetStatus", began, answer);
 
-    let request = task::GetRequest { job_id: id.clone(), instance_id: round % 1_000 };
+    let request =
+        task::GetRequest { job_id: id.clone(), instance_id: round % 1_000, ..Default::default() };
     let began = Instant::now();
     let answer = client.tasks().get(request).await;
     latencies.add("TaskManager.Get", began, answer);
@@ -85,7 +89,7 @@ async fn ask(client: &Client, round: u32, latencies: &mut Latencies) {
     let answer = client.jobs().create(request).await;
     latencies.add("JobManager.Create", began, answer);
     let began = Instant::now();
-    let answer = client.jobs().delete(job::DeleteRequest { id }).await;
+    let answer = client.jobs().delete(job::DeleteRequest { id, ..Default::default() }).await;
     latencies.add("JobManager.Delete", began, answer);
 }
 

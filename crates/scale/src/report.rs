@@ -117,7 +117,13 @@ impl Phase {
 
 /// Prints what was measured, as tables in Markdown.
 #[expect(clippy::cast_precision_loss, reason = "counts of at most some millions")]
-pub(crate) fn print(phases: &[Phase], empty: &Usages, full: &Usages, instances: u64) {
+pub(crate) fn print(
+    phases: &[Phase],
+    empty: &Usages,
+    full: &Usages,
+    again: &Usages,
+    instances: u64,
+) {
     println!(
         "\n| phase | time | a second | best 5 s | CPU master | CPU simulator | simulator's share | store |"
     );
@@ -138,13 +144,18 @@ pub(crate) fn print(phases: &[Phase], empty: &Usages, full: &Usages, instances: 
             phase.store_bytes >> 20,
         );
     }
-    let grown = full.master.memory_bytes.saturating_sub(empty.master.memory_bytes);
+    let each = |then: &Usages| {
+        let grown = then.master.memory_bytes.saturating_sub(empty.master.memory_bytes);
+        grown as f64 / instances as f64
+    };
     println!(
-        "\nmemory of the master: {} MiB at the start, {} MiB with all running: \
-         {:.0} bytes an instance; simulator {} MiB",
+        "\nmemory of the master: {} MiB at the start, {} MiB with all running: {:.0} bytes an \
+         instance; {} MiB, {:.0} bytes an instance, when started again; simulator {} MiB",
         empty.master.memory_bytes >> 20,
         full.master.memory_bytes >> 20,
-        grown as f64 / instances as f64,
+        each(full),
+        again.master.memory_bytes >> 20,
+        each(again),
         full.simulator.memory_bytes >> 20,
     );
     println!("\n| call | phase | calls | median | 99 % | longest |");
