@@ -11,5 +11,6 @@ pub mod convert;
 pub mod leader;
 pub mod recordio;
 pub mod session;
+pub mod zookeeper;
 
 pub use address::{AddressError, MasterAddress};

@@ -7,6 +7,7 @@ use super::{
 use crate::address::MasterAddress;
 use crate::calls::PROTOBUF;
 use crate::recordio::RecordDecoder;
+use peloton_proto::mesos::v1::MasterInfo;
 use peloton_proto::mesos::v1::scheduler::{Event, event};
 use prost::Message;
 
@@ -50,6 +51,8 @@ enum Phase {
 #[derive(Debug)]
 struct Stream {
     master: MasterAddress,
+    /// Where the master says that it listens, which need not be how it was reached.
+    says: Option<MasterAddress>,
     stream_id: String,
     decoder: RecordDecoder,
     last_heard_at_ms: u64,
@@ -129,6 +132,7 @@ impl Session {
         let mut step = Step { now_ms, random, outputs: Vec::new() };
         match input {
             Input::Timer => self.timer(&mut step),
+            Input::Leader { address } => self.leader_found(&mut step, address),
             Input::Response { epoch, head } if epoch == self.epoch => {
                 self.response(&mut step, head);
             }
@@ -151,6 +155,12 @@ impl Session {
             Phase::Waiting { until_ms } if step.now_ms < *until_ms => step.wake_at(*until_ms),
             Phase::Waiting { .. } => {
                 self.begin_round();
+                if self.round.is_empty() {
+                    // Nobody to try: it is not an attempt, and a leader that is found ends the wait.
+                    let until_ms = step.now_ms.saturating_add(self.options.backoff_max_ms);
+                    self.phase = Phase::Waiting { until_ms };
+                    return step.wake_at(until_ms);
+                }
                 self.try_next(step);
             }
             Phase::Connecting { deadline_ms, .. } => {
@@ -171,6 +181,30 @@ impl Session {
                 }
             },
         }
+    }
+
+    /// Goes to the master that leads, unless that is where we are.
+    fn leader_found(&mut self, step: &mut Step, address: Option<MasterAddress>) {
+        self.options.masters = address.iter().cloned().collect();
+        let Some(leader) = address else { return };
+        let there = match &self.phase {
+            Phase::Failed(_) => true,
+            Phase::Waiting { .. } => false,
+            Phase::Connecting { master, .. } => *master == leader,
+            Phase::Streaming(stream) => {
+                stream.master == leader || stream.says.as_ref() == Some(&leader)
+            }
+        };
+        if there {
+            return;
+        }
+        if !matches!(self.phase, Phase::Waiting { .. }) {
+            self.give_up(step, Reason::LeaderChanged { leader });
+        }
+        // The one who led is not to be tried first.
+        (self.leader, self.attempt) = (None, 0);
+        self.begin_round();
+        self.try_next(step);
     }
 
     /// Gives an attempt up whose time is over.
@@ -195,6 +229,7 @@ impl Session {
                 Some(stream_id) => {
                     self.phase = Phase::Streaming(Box::new(Stream {
                         master,
+                        says: None,
                         stream_id,
                         decoder: RecordDecoder::new(self.options.max_record_bytes),
                         last_heard_at_ms: step.now_ms,
@@ -281,6 +316,7 @@ impl Session {
             return Effect::Lose(Reason::NotMesos("SUBSCRIBED has another framework id than ours"));
         }
         let heartbeat_interval_ms = heartbeat_ms(subscribed.heartbeat_interval_seconds);
+        stream.says = subscribed.master_info.as_ref().and_then(listens_at);
         stream.progress = Progress::Subscribed { since_ms: step.now_ms, heartbeat_interval_ms };
         self.framework_id = Some(id.clone());
         self.leader = Some(stream.master.clone());
@@ -416,6 +452,13 @@ impl Step {
     fn wake_at(&mut self, at_ms: u64) {
         self.outputs.push(Output::WakeAt { at_ms });
     }
+}
+
+/// Where a master says that it listens, by the rule for what it writes into ZooKeeper.
+fn listens_at(info: &MasterInfo) -> Option<MasterAddress> {
+    let address = info.address.as_ref()?;
+    let host = [&address.ip, &address.hostname].into_iter().flatten().find(|host| !host.is_empty());
+    MasterAddress::new(host?, u16::try_from(address.port).ok()?).ok()
 }
 
 /// What an ERROR event means.

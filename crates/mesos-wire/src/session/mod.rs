@@ -13,6 +13,10 @@
 //! vain makes the machine wait, longer each time, with jitter, so that the frameworks of a cluster
 //! do not return in step after their master's restart.
 //!
+//! Where somebody else finds the leader, as ZooKeeper does, there is no list, and [`Input::Leader`] says
+//! where to go: at once, from wherever the session is. That nobody leads ends nothing: a stream that works
+//! is kept until it breaks, since the master at its other end is the one to know whether it leads.
+//!
 //! Two things end a session for good, because the same attempt again would be wrong or useless:
 //! another owner took the framework over, or Mesos has given the framework id up. Refused
 //! credentials and an invalid subscription end it too: only a changed configuration helps. All
@@ -51,7 +55,7 @@ pub const MAX_REDIRECTS: u32 = 3;
 /// What a session needs to know from the start.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// The configured masters in the order to try them; at least one.
+    /// The configured masters in the order to try them; none where [`Input::Leader`] says who leads.
     pub masters: Vec<MasterAddress>,
     /// The framework id to subscribe with; none for a framework that Mesos does not know yet.
     pub framework_id: Option<String>,
@@ -127,6 +131,12 @@ pub enum Input<'a> {
         epoch: u64,
         /// What went wrong; `None` for an orderly end.
         error: Option<String>,
+    },
+    /// Somebody who watches the masters' election says who leads now; `None` if nobody does. To be given
+    /// again for a new election, also when it has the same winner.
+    Leader {
+        /// Where the leading master listens.
+        address: Option<MasterAddress>,
     },
     /// A call showed that the session is over.
     CallBroke {
@@ -236,6 +246,12 @@ pub enum Reason {
     #[error("redirected to {leader}")]
     Redirected {
         /// The master it points to.
+        leader: MasterAddress,
+    },
+    /// Another master leads now.
+    #[error("the leading master is {leader} now")]
+    LeaderChanged {
+        /// The master that leads.
         leader: MasterAddress,
     },
     /// The masters point at each other.

@@ -5,6 +5,8 @@ use peloton_proto::mesos::v1::scheduler::event;
 use proptest::prelude::*;
 use prost::Message;
 
+mod leader;
+
 const MASTERS: [&str; 2] = ["m1:1", "m2:2"];
 
 fn address(text: &str) -> MasterAddress {
