@@ -76,6 +76,9 @@ pub struct MemberRecord {
     pub since: UnixMs,
     /// Whether it is to have shards. Not while it stops, or cannot reach Mesos while others do.
     pub accepting: bool,
+    /// Whether it is about to end: then it is to have none even where nobody else accepts any.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stopping: bool,
     /// Why it is not, in words for an operator.
     #[serde(skip_serializing_if = "is_default")]
     pub why_not: Option<String>,

@@ -22,6 +22,9 @@ pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Looks at a shard.
 pub type Inspect = Arc<dyn Fn(&Shard) + Send + Sync>;
 
+/// Puts something around each task of a node.
+pub type Wrap = Arc<dyn Fn(BoxFuture<'static, ()>) -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// Tells whether this master can reach Mesos: asked while it has no shard whose connection says so.
 pub trait MesosProbe: Send + Sync + fmt::Debug + 'static {
     /// Whether the leading Mesos master was reached just now. Answers within some seconds.
@@ -39,6 +42,8 @@ pub struct Environment {
     pub transport: Option<Arc<dyn Transport>>,
     /// Tells whether Mesos can be reached; none is "not known", and counts as yes.
     pub probe: Option<Arc<dyn MesosProbe>>,
+    /// Put around each task: a simulation holds a process up in this way.
+    pub wrap: Option<Wrap>,
     /// Looks at a shard after each step: for tests that check what must always hold.
     pub inspect: Option<Inspect>,
 }
@@ -52,6 +57,7 @@ impl Default for Environment {
             random: Arc::new(random),
             transport: None,
             probe: None,
+            wrap: None,
             inspect: None,
         }
     }
@@ -67,6 +73,17 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
+    /// A task as it is to be spawned.
+    pub(crate) fn wrapped(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> BoxFuture<'static, ()> {
+        match &self.wrap {
+            Some(wrap) => wrap(Box::pin(task)),
+            None => Box::pin(task),
+        }
+    }
+
     /// The time of day.
     pub(crate) fn unix_ms(&self) -> UnixMs {
         (self.clock)()

@@ -12,17 +12,24 @@
 mod cluster;
 mod commit;
 mod environment;
+mod finish;
+mod join;
 mod lease;
 mod load;
 mod map;
+mod members;
 mod node;
+mod orders;
 mod outbox;
+mod ownership;
+mod reach;
 mod run;
 mod runner;
+mod sharing;
 mod status;
 
 pub use cluster::{ClusterError, open_cluster, open_cluster_in};
-pub use environment::{Clock, Environment, Inspect, MesosProbe, Random};
+pub use environment::{Clock, Environment, Inspect, MesosProbe, Random, Wrap};
 pub use map::{ClusterMap, Lease, Member, Owner, ShardPlace};
 pub use node::{Node, Options, Sharing};
 pub use status::{ShardPhase, ShardStatus};

@@ -1,8 +1,12 @@
 //! All shards of one master.
 
 use crate::environment::Environment;
-use crate::lease;
+use crate::join::{Intent, Joiner};
+use crate::lease::Keeper;
 use crate::map::ClusterMap;
+use crate::members::Members;
+use crate::ownership::Ownership;
+use crate::reach;
 use crate::runner::Runner;
 use crate::status::{ShardPhase, ShardStatus};
 use peloton_core::Settings;
@@ -11,11 +15,15 @@ use peloton_model::{ShardId, UnixMs};
 use peloton_store::Store;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// How long a stop waits for what is in hand to become durable and leave.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a stop waits until the others can know of it. The shards are given up all the same, only who
+/// takes them is then not known before the lease is given back.
+const TELL_PATIENCE: Duration = Duration::from_millis(250);
 
 /// The wait before a shard whose task panicked is run again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
@@ -74,9 +82,14 @@ impl Default for Sharing {
 pub struct Node {
     cluster: watch::Receiver<ClusterMap>,
     shards: Vec<watch::Receiver<ShardStatus>>,
+    /// Says that the master stops; then it is told when all others can know.
+    leave: watch::Sender<bool>,
+    left: watch::Receiver<bool>,
     /// One for each shard: the tasks that wait on one channel wake up in no particular order.
     stop: Vec<watch::Sender<bool>>,
     runners: JoinSet<()>,
+    /// What keeps the membership, until the end.
+    helpers: JoinSet<()>,
     lease_stop: watch::Sender<bool>,
     lease: JoinHandle<()>,
 }
@@ -91,30 +104,65 @@ impl Node {
     /// As [`Node::start`], in another environment than the real one.
     #[must_use]
     pub fn start_in(environment: Environment, store: Arc<dyn Store>, options: Options) -> Self {
+        let shards = options.shards;
         let (lease_stop, lease_stopped) = watch::channel(false);
-        let cluster = watch::channel(ClusterMap::new(&options.master, options.shards)).1;
-        let (held, lease) = lease::keep(store.clone(), &options, lease_stopped);
+        let (keeper, mut held) = Keeper::new(store.clone(), &options, usize::from(shards) + 2);
+        let lease = tokio::spawn(environment.wrapped(keeper.run(lease_stopped)));
+        let mut listener = || held.pop().unwrap_or_else(|| watch::channel(None).1);
+        let (members, cluster, standings) = Members::new(store.clone(), &options, listener());
+        let (links, news) = mpsc::unbounded_channel();
+        let (intent, meant) = watch::channel(Intent::default());
+        let (leave, leaving) = watch::channel(false);
+        let (told, left) = watch::channel(false);
         let (options, environment) = (Arc::new(options), Arc::new(environment));
-        let (mut shards, mut runners, mut stop) = (Vec::new(), JoinSet::new(), Vec::new());
-        for (number, held) in (0..options.shards).zip(held) {
+        let joiner = Joiner {
+            store: store.clone(),
+            options: options.clone(),
+            environment: environment.clone(),
+            lease: listener(),
+            intent: meant,
+            stop: leaving,
+            left: told,
+        };
+        let mut helpers = JoinSet::new();
+        helpers.spawn(environment.wrapped(members.run()));
+        helpers.spawn(environment.wrapped(joiner.run()));
+        let reach =
+            reach::watch(environment.clone(), options.clone(), news, cluster.clone(), intent);
+        helpers.spawn(environment.wrapped(reach));
+
+        let (mut statuses, mut runners, mut stop) = (Vec::new(), JoinSet::new(), Vec::new());
+        for (number, standing) in (0..shards).zip(standings) {
             let shard = ShardId(number);
             let (stop_this, stopped) = watch::channel(false);
             stop.push(stop_this);
             let fresh = ShardStatus::new(shard, environment.unix_ms());
             let (status, receiver) = watch::channel(fresh);
-            shards.push(receiver);
+            statuses.push(receiver);
+            let lease = listener();
+            let ownership = Ownership {
+                shard,
+                store: store.clone(),
+                options: options.clone(),
+                environment: environment.clone(),
+                lease: lease.clone(),
+            };
             let runner = Runner {
                 shard,
                 store: store.clone(),
                 options: options.clone(),
                 environment: environment.clone(),
-                lease: held,
+                ownership,
+                lease,
+                standing,
                 stop: stopped,
                 status: Arc::new(status),
+                links: links.clone(),
             };
-            runners.spawn(guard(runner));
+            runners.spawn(environment.wrapped(guard(runner)));
         }
-        Self { cluster, shards, stop, runners, lease_stop, lease }
+        let shards = statuses;
+        Self { cluster, shards, leave, left, stop, runners, helpers, lease_stop, lease }
     }
 
     /// How each shard is.
@@ -135,8 +183,14 @@ impl Node {
         self.shards.clone()
     }
 
-    /// Finishes what is in hand, gives the shards up, and ends. Tasks keep running.
+    /// Says that it stops, so that the others know who takes what; finishes what is in hand and gives each
+    /// shard up as it is ready; gives the lease back, and ends. Tasks keep running.
     pub async fn stop(mut self) {
+        self.leave.send_replace(true);
+        let known = self.left.wait_for(|left| *left);
+        if tokio::time::timeout(TELL_PATIENCE, known).await.is_err() {
+            tracing::warn!("the others could not be told that this master stops");
+        }
         for stop in &self.stop {
             stop.send_replace(true);
         }
@@ -145,6 +199,8 @@ impl Node {
             tracing::warn!("some shards did not finish in time; they go on at their next owner");
             self.runners.shutdown().await;
         }
+        // From here on the membership would only be in the way.
+        self.helpers.abort_all();
         self.lease_stop.send_replace(true);
         let revoked = tokio::time::timeout(STOP_PATIENCE, &mut self.lease).await;
         if revoked.is_err() {
@@ -156,10 +212,11 @@ impl Node {
 /// Runs a shard, and again after a panic: the lease is the whole master's, so a shard that died alone
 /// would be nobody's for as long as the process lives.
 async fn guard(runner: Runner) {
+    let environment = runner.environment.clone();
     loop {
         // In a set, so that it ends with us.
         let mut run = JoinSet::new();
-        run.spawn(runner.clone().run());
+        run.spawn(environment.wrapped(runner.clone().run()));
         match run.join_next().await {
             Some(Err(error)) if error.is_panic() => {
                 tracing::error!(shard = %runner.shard, %error, "a bug: the shard's task panicked");

@@ -40,6 +40,9 @@ pub(crate) struct Outbox {
     /// The tasks of the kills among them.
     kills: HashSet<String>,
     questions: Questions,
+    /// How many calls the client took in this session, and how many answers there were before.
+    handed_over: u64,
+    answered_before: u64,
 }
 
 /// What Mesos is to be asked, in the session `epoch`.
@@ -78,7 +81,7 @@ impl Outbox {
         while client.has_room() {
             let Some((epoch, effect)) = self.next(behind) else { break };
             match client.submit(epoch, convert::call(identity, effect)) {
-                Ok(()) => {}
+                Ok(()) => self.handed_over += 1,
                 // Only we fill the queue, so there is room; if not, the session is at an end anyway.
                 Err(error) if error.reason == NotSent::QueueFull => {
                     tracing::warn!(%error, "a call was dropped");
@@ -114,6 +117,17 @@ impl Outbox {
 
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// A session begins, when so many calls have been answered since the client began.
+    pub(crate) fn session_begins(&mut self, answered: u64) {
+        (self.handed_over, self.answered_before) = (0, answered);
+    }
+
+    /// Whether Mesos has answered all that was handed over in this session, when it has answered so many
+    /// calls since the client began.
+    pub(crate) fn is_answered(&self, answered: u64) -> bool {
+        answered.saturating_sub(self.answered_before) >= self.handed_over
     }
 }
 

@@ -6,8 +6,11 @@
 
 use crate::commit::Pending;
 use crate::lease::Held;
+use crate::orders::Standing;
 use crate::outbox::Outbox;
-use crate::runner::{AGAIN, Claim, RunError, Runner, stopped};
+use crate::ownership::Claim;
+use crate::reach::Link;
+use crate::runner::{AGAIN, RunError, Runner, leaving, stopped};
 use futures_util::StreamExt;
 use peloton_core::{Effect, Input, MesosEvent, Operation, Output, Settings, Shard};
 use peloton_mesos as mesos;
@@ -19,7 +22,7 @@ use peloton_store::{
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// With more writes than this not durable, no more events are taken: Mesos waits, and memory is bounded.
@@ -38,10 +41,10 @@ const FOREIGN: &str = "another cluster has reservations in this role; give each 
 const MASS_OUTAGE: &str = "many agents became unreachable at once, which is rather the network than they; \
                            their instances are not replaced until some are back";
 /// How soon a full queue of the client is tried again.
-const OUTBOX_AGAIN: Duration = Duration::from_millis(5);
+pub(crate) const OUTBOX_AGAIN: Duration = Duration::from_millis(5);
 
 /// A transaction in flight.
-struct InFlight {
+pub(crate) struct InFlight {
     future: BoxFuture<'static, Result<TxnResult, StoreError>>,
     ops: Vec<Op>,
     /// What it writes into the fence: tells it from every other.
@@ -53,17 +56,17 @@ struct InFlight {
 
 /// A run of a shard: from its records until something ends it.
 pub(crate) struct Run<'a> {
-    runner: &'a Runner,
+    pub(crate) runner: &'a Runner,
     core: Shard,
-    claim: Claim,
+    pub(crate) claim: Claim,
     identity: Identity,
-    client: mesos::Handle,
+    pub(crate) client: mesos::Handle,
     events: mpsc::Receiver<mesos::MesosEvent>,
     desired: WatchStream,
-    epoch: u64,
+    pub(crate) epoch: u64,
     pending: Pending,
-    outbox: Outbox,
-    in_flight: Option<InFlight>,
+    pub(crate) outbox: Outbox,
+    pub(crate) in_flight: Option<InFlight>,
     wake_at: Option<u64>,
     steps: u64,
     commits: u64,
@@ -75,6 +78,8 @@ pub(crate) struct Run<'a> {
     desired_first: bool,
     /// Other clusters whose reservations were offered to this one.
     foreign: BTreeSet<String>,
+    /// Nothing new is decided any more.
+    pub(crate) finishing: bool,
 }
 
 impl<'a> Run<'a> {
@@ -112,6 +117,7 @@ impl<'a> Run<'a> {
             published_at: Instant::now(),
             desired_first: false,
             foreign: BTreeSet::new(),
+            finishing: false,
         })
     }
 
@@ -132,14 +138,14 @@ impl<'a> Run<'a> {
     async fn turn_until_stopped(&mut self) -> Result<(), RunError> {
         let mut stop = self.runner.stop.clone();
         let mut lease = self.runner.lease.clone();
+        let mut standing = self.runner.standing.clone();
         loop {
             self.begin_commit()?;
             let sent = self.send_ready();
             let wake = self.next_wake();
             let publish = self.next_publish();
             let certain_until = self.claim.lease.certain_until;
-            #[cfg(feature = "planted-bugs")]
-            let certain_until = if self.runner.has(peloton_core::Bug::IgnoreLostLease) {
+            let certain_until = if self.runner.ignores_lost_lease() {
                 Instant::now() + Duration::from_secs(3_600)
             } else {
                 certain_until
@@ -151,6 +157,7 @@ impl<'a> Run<'a> {
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return Ok(()),
+                left = left(self.runner, self.claim.owner, &mut standing) => return left,
                 changed = lease.changed() => {
                     if changed.is_err() { return Err(RunError::LeaseLost) }
                     self.renewed(*lease.borrow_and_update())?;
@@ -173,9 +180,8 @@ impl<'a> Run<'a> {
     }
 
     /// The same lease, renewed; or the end.
-    fn renewed(&mut self, held: Option<Held>) -> Result<(), RunError> {
-        #[cfg(feature = "planted-bugs")]
-        if self.runner.has(peloton_core::Bug::IgnoreLostLease) {
+    pub(crate) fn renewed(&mut self, held: Option<Held>) -> Result<(), RunError> {
+        if self.runner.ignores_lost_lease() {
             return Ok(());
         }
         match held {
@@ -216,7 +222,7 @@ impl<'a> Run<'a> {
     }
 
     /// Starts the next transaction, if none is in flight and something waits.
-    fn begin_commit(&mut self) -> Result<(), RunError> {
+    pub(crate) fn begin_commit(&mut self) -> Result<(), RunError> {
         if self.in_flight.is_none() {
             let limits = self.runner.store.limits();
             let ops = self.pending.next_batch(self.runner.shard, &limits)?;
@@ -250,7 +256,10 @@ impl<'a> Run<'a> {
         self.in_flight = Some(InFlight { future, ops, mark, doubtful, wait });
     }
 
-    fn committed(&mut self, result: Result<TxnResult, StoreError>) -> Result<(), RunError> {
+    pub(crate) fn committed(
+        &mut self,
+        result: Result<TxnResult, StoreError>,
+    ) -> Result<(), RunError> {
         let Some(done) = self.in_flight.take() else { return Ok(()) };
         match result {
             Ok(TxnResult::Committed { revision }) => self.is_durable(revision),
@@ -289,18 +298,15 @@ impl<'a> Run<'a> {
 
     /// Sends what may leave. Without a lease that is certain to hold, nothing leaves: another master
     /// may be acting already.
-    fn send_ready(&mut self) -> Sent {
+    pub(crate) fn send_ready(&mut self) -> Sent {
         for (epoch, effect) in self.pending.ready() {
             self.tell(&effect);
             self.outbox.push(epoch, effect);
         }
-        let certain = self.claim.lease.is_certain();
-        #[cfg(feature = "planted-bugs")]
-        let certain = certain || self.runner.has(peloton_core::Bug::IgnoreLostLease);
-        if !certain {
+        if !self.claim.lease.is_certain() && !self.runner.ignores_lost_lease() {
             return Sent::NoLease;
         }
-        let behind = self.events.len() >= EVENTS_A_TURN;
+        let behind = self.events.len() >= EVENTS_A_TURN && !self.finishing;
         let all = self.outbox.flush(&self.identity, &self.client, behind);
         if all { Sent::All } else { Sent::NoRoom }
     }
@@ -344,6 +350,8 @@ impl<'a> Run<'a> {
         match event {
             mesos::MesosEvent::Subscribed(subscribed) => {
                 self.epoch = subscribed.epoch;
+                self.outbox.session_begins(answered(&self.client));
+                self.runner.link(Link::Up);
                 let framework = FrameworkId::new(&subscribed.framework_id);
                 tracing::info!(%shard, %framework, leader = subscribed.leader, "subscribed");
                 self.step(Input::Mesos(MesosEvent::Subscribed { framework }));
@@ -362,6 +370,7 @@ impl<'a> Run<'a> {
             mesos::MesosEvent::Disconnected { reason, .. } => {
                 tracing::warn!(%shard, %reason, "the connection to Mesos broke");
                 self.outbox.clear();
+                self.runner.link(Link::Down);
                 self.step(Input::Mesos(MesosEvent::Disconnected));
                 self.publish();
             }
@@ -430,26 +439,6 @@ impl<'a> Run<'a> {
             status.notice = outage.or(foreign);
         });
     }
-
-    /// On a stop: what was decided becomes durable, and leaves.
-    async fn finish(&mut self) {
-        loop {
-            if self.begin_commit().is_err() {
-                return;
-            }
-            while self.send_ready() == Sent::NoRoom {
-                sleep(OUTBOX_AGAIN).await;
-            }
-            if self.in_flight.is_none() {
-                return;
-            }
-            let done = commit_done(&mut self.in_flight);
-            let Ok(result) = tokio::time::timeout(AGAIN.1, done).await else { return };
-            if self.committed(result).is_err() {
-                return;
-            }
-        }
-    }
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -475,9 +464,22 @@ impl Run<'_> {
     }
 }
 
+/// The shard is to be given up, or is another's.
+async fn left(
+    runner: &Runner,
+    owner: Revision,
+    standing: &mut watch::Receiver<Standing>,
+) -> Result<(), RunError> {
+    let left = leaving(standing, owner).await;
+    if left.is_err() && runner.ignores_lost_lease() {
+        return std::future::pending().await;
+    }
+    left
+}
+
 /// What became of the effects that may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+pub(crate) enum Sent {
     /// All went.
     All,
     /// The client's queue is full.
@@ -512,8 +514,14 @@ async fn news(
     }
 }
 
+/// How many calls Mesos has answered.
+pub(crate) fn answered(client: &mesos::Handle) -> u64 {
+    let status = client.status();
+    status.calls.iter().map(|(_, count)| count).sum::<u64>() + status.calls_rejected
+}
+
 /// The transaction in flight; never, where there is none.
-async fn commit_done(in_flight: &mut Option<InFlight>) -> Result<TxnResult, StoreError> {
+pub(crate) async fn commit_done(in_flight: &mut Option<InFlight>) -> Result<TxnResult, StoreError> {
     match in_flight {
         Some(commit) => commit.future.as_mut().await,
         None => std::future::pending().await,

@@ -1,17 +1,19 @@
-//! One shard in this master: claims it, runs it, and begins again when a run ends.
+//! One shard in this master: claims it when it is to, runs it, begins again when a run ends, and gives it
+//! up in an orderly way.
 
 use crate::environment::Environment;
 use crate::lease::Held;
 use crate::load::{LoadError, load};
 use crate::node::Options;
+use crate::orders::{Meaning, Order, Standing};
+use crate::ownership::{Claim, Claimed, Ownership};
+use crate::reach::{Link, Links};
 use crate::run::Run;
 use crate::status::{ShardPhase, ShardStatus};
-use futures_util::StreamExt;
-use peloton_core::{PersistError, Settings, Shard};
+use peloton_core::{PersistError, Settings, Shard, Snapshot};
 use peloton_mesos as mesos;
-use peloton_model::{FrameworkId, FrameworkRecord, OwnerRecord, ShardId, encode_record};
-use peloton_store::keys;
-use peloton_store::{Revision, Store, StoreError, Txn, TxnResult};
+use peloton_model::ShardId;
+use peloton_store::{Revision, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -57,45 +59,60 @@ pub(crate) struct Runner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: Arc<Options>,
     pub(crate) environment: Arc<Environment>,
+    pub(crate) ownership: Ownership,
     pub(crate) lease: watch::Receiver<Option<Held>>,
+    pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) status: Arc<watch::Sender<ShardStatus>>,
+    pub(crate) links: Links,
 }
 
-/// A claim on the shard: the ownership key as we wrote it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Claim {
-    /// What wrote the ownership key.
-    pub(crate) owner: Revision,
-    /// What wrote the fence last.
-    pub(crate) fence: Revision,
-    pub(crate) lease: Held,
+/// What a shard is to do next.
+enum Turn {
+    /// It is ours.
+    Run(Claim),
+    /// The master stops.
+    Stop,
+}
+
+/// What a shard's task remembers between runs.
+#[derive(Default)]
+struct Past {
+    /// The claim that stands, if one does.
+    claim: Option<Claim>,
+    /// The claim that was given up last: what is still said of it is old.
+    released: Option<Revision>,
+    /// What is older than this says nothing of whether the shard is free.
+    not_before: Revision,
 }
 
 impl Runner {
     pub(crate) async fn run(mut self) {
+        let mut past = Past::default();
         let mut wait = AGAIN.0;
-        while !*self.stop.borrow() {
-            let began = Instant::now();
-            let result = self.run_once().await;
-            if *self.stop.borrow() {
-                break;
-            }
-            let why = match result {
-                Ok(()) => String::new(),
+        loop {
+            let claim = match self.turn(&mut past).await {
+                Ok(Turn::Run(claim)) => claim,
+                Ok(Turn::Stop) => break,
                 Err(error) => {
-                    tracing::warn!(shard = %self.shard, %error, "the shard's run ended; it begins again");
-                    error.to_string()
+                    self.failed(&mut past, &error, &mut wait).await;
+                    continue;
                 }
             };
-            self.phase(ShardPhase::Failing { why });
-            wait = if began.elapsed() > AGAIN.1 { AGAIN.0 } else { (wait * 2).min(AGAIN.1) };
-            let spread = self.environment.jitter(self.shard, wait);
-            tokio::select! {
-                biased;
-                () = stopped(&mut self.stop) => {}
-                () = sleep(spread) => {}
+            let began = Instant::now();
+            past.claim = Some(claim);
+            let result = self.run_claimed(claim).await;
+            self.link(Link::None);
+            if began.elapsed() > AGAIN.1 {
+                wait = AGAIN.0;
             }
+            match result {
+                Ok(()) => self.release(&mut past, claim).await,
+                Err(error) => self.failed(&mut past, &error, &mut wait).await,
+            }
+        }
+        if let Some(claim) = past.claim {
+            self.release(&mut past, claim).await;
         }
         self.phase(ShardPhase::Stopped);
     }
@@ -111,18 +128,97 @@ impl Runner {
         });
     }
 
-    async fn run_once(&mut self) -> Result<(), RunError> {
+    /// Says where the connection to Mesos stands.
+    pub(crate) fn link(&self, link: Link) {
+        // Nobody may be there to hear it: the node is at its end then.
+        let _ = self.links.send((self.shard, link));
+    }
+
+    /// Whether it is planted that the end of the lease is overlooked.
+    #[cfg_attr(not(feature = "planted-bugs"), allow(clippy::unused_self, reason = "it never is"))]
+    pub(crate) fn ignores_lost_lease(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        return self.has(peloton_core::Bug::IgnoreLostLease);
+        #[cfg(not(feature = "planted-bugs"))]
+        return false;
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn has(&self, bug: peloton_core::Bug) -> bool {
+        self.options.settings.bug == Some(bug)
+    }
+
+    /// Says what went wrong, and waits until it may be tried again. A shard that is not ours any more
+    /// waits for its turn anyway.
+    async fn failed(&mut self, past: &mut Past, error: &RunError, wait: &mut Duration) {
+        tracing::warn!(shard = %self.shard, %error, "the shard's run ended; it begins again");
+        self.phase(ShardPhase::Failing { why: error.to_string() });
+        if matches!(error, RunError::LeaseLost | RunError::Deposed) {
+            past.claim = None;
+            return;
+        }
+        let spread = self.environment.jitter(self.shard, *wait);
+        *wait = (*wait * 2).min(AGAIN.1);
+        let (mut stop, mut standing) = (self.stop.clone(), self.standing.clone());
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => {}
+            () = moved(&mut standing, past.claim.map(|claim| claim.owner)) => {}
+            () = sleep(spread) => {}
+        }
+    }
+
+    /// Waits until the shard is ours, or the master stops.
+    async fn turn(&mut self, past: &mut Past) -> Result<Turn, RunError> {
         let mut stop = self.stop.clone();
-        let claim = tokio::select! {
+        loop {
+            if *stop.borrow() {
+                return Ok(Turn::Stop);
+            }
+            let lease = self.lease.borrow_and_update().filter(Held::is_certain);
+            let standing = *self.standing.borrow_and_update();
+            if let Some(lease) = lease {
+                match standing.order {
+                    Order::Claim if standing.at >= past.not_before => {
+                        match self.ownership.claim(lease).await? {
+                            Claimed::Ours(claim) => return Ok(Turn::Run(claim)),
+                            Claimed::Taken(revision) => past.not_before = revision,
+                        }
+                        continue;
+                    }
+                    // An earlier run of this process, or a claim that came late.
+                    Order::Keep(owner) if past.released != Some(owner) => {
+                        return self.ownership.begin(owner, lease).await.map(Turn::Run);
+                    }
+                    Order::GiveUp(owner) if past.released != Some(owner) => {
+                        self.ownership.release(owner, lease.id).await?;
+                        (past.claim, past.released) = (None, Some(owner));
+                        continue;
+                    }
+                    _ => {}
+                }
+                self.phase(ShardPhase::NotOwned);
+            }
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => {}
+                _ = self.standing.changed() => {}
+                _ = self.lease.changed() => {}
+            }
+        }
+    }
+
+    /// Runs a shard that is ours, until it is to be given up or something is wrong.
+    async fn run_claimed(&self, claim: Claim) -> Result<(), RunError> {
+        self.phase(ShardPhase::Loading);
+        self.link(Link::Down);
+        let (mut stop, mut standing) = (self.stop.clone(), self.standing.clone());
+        let (snapshot, from, claim) = tokio::select! {
             biased;
             () = stopped(&mut stop) => return Ok(()),
-            claim = self.claim() => claim?,
+            leave = leaving(&mut standing, claim.owner) => return leave,
+            loaded = self.load(claim) => loaded?,
         };
-        self.phase(ShardPhase::Loading);
-        self.ensure_framework(&claim).await?;
-        let (snapshot, from) = load(&*self.store, self.shard).await?;
-        // Reading may have taken longer than the lease was certain for.
-        let claim = Claim { lease: self.still_held(claim.lease)?, ..claim };
         let mut settings = self.options.settings.clone();
         settings.shard = self.shard;
         settings.role = Settings::role_of(self.shard, &self.options.mesos.framework.role).into();
@@ -133,105 +229,45 @@ impl Runner {
         run.run(output).await
     }
 
-    /// The lease as it was renewed last, if it is certain to hold.
-    fn still_held(&self, claimed: Held) -> Result<Held, RunError> {
-        let now = self.lease.borrow().filter(|held| held.id == claimed.id && held.is_certain());
-        #[cfg(feature = "planted-bugs")]
-        let now = now.or(self.has(peloton_core::Bug::IgnoreLostLease).then_some(claimed));
-        now.ok_or(RunError::LeaseLost)
+    async fn load(&self, claim: Claim) -> Result<(Snapshot, Revision, Claim), RunError> {
+        self.ownership.ensure_framework(&claim).await?;
+        let (snapshot, from) = load(&*self.store, self.shard).await?;
+        // Reading may have taken longer than the lease was certain for.
+        let lease = self.ownership.still_held(claim.lease)?;
+        Ok((snapshot, from, Claim { lease, ..claim }))
     }
 
-    #[cfg(feature = "planted-bugs")]
-    pub(crate) fn has(&self, bug: peloton_core::Bug) -> bool {
-        self.options.settings.bug == Some(bug)
-    }
-
-    /// Waits until the shard is ours.
-    async fn claim(&mut self) -> Result<Claim, RunError> {
-        let key = keys::owner(self.shard.0);
-        loop {
-            let lease = match self.lease.wait_for(|held| held.is_some_and(|h| h.is_certain())).await
-            {
-                Ok(held) => *held,
-                Err(_) => return Err(RunError::LeaseLost),
-            };
-            let Some(lease) = lease else { continue };
-            let record = OwnerRecord {
-                master: self.options.master.clone(),
-                address: self.options.address.clone(),
-                since: self.environment.unix_ms(),
-            };
-            let value = encode_record(&record).map_err(|e| RunError::Record(e.to_string()))?;
-            let txn = Txn::new().when_absent(key.clone()).put_leased(key.clone(), value, lease.id);
-            match self.store.commit(txn).await? {
-                TxnResult::Committed { revision } => return self.begin(revision, lease).await,
-                TxnResult::Conflict { revision, current, .. } => {
-                    if let Some(kv) = current.into_iter().flatten().next()
-                        && kv.lease == Some(lease.id)
-                    {
-                        // Ours already: an earlier run of this process, or an answer that got lost.
-                        return self.begin(kv.mod_revision, lease).await;
-                    }
-                    self.phase(ShardPhase::NotOwned);
-                    let range = peloton_store::KeyRange::key(key.clone());
-                    let mut watch = self.store.watch(range, revision.next());
-                    watch.next().await.transpose()?;
-                }
-            }
+    /// Leaves the shard to others. If that fails, the end of the lease does it.
+    async fn release(&self, past: &mut Past, claim: Claim) {
+        (past.claim, past.released) = (None, Some(claim.owner));
+        match self.ownership.release(claim.owner, claim.lease.id).await {
+            Ok(()) => tracing::info!(shard = %self.shard, "the shard is given up"),
+            Err(error) => tracing::warn!(shard = %self.shard, %error, "the shard is not given up"),
         }
     }
-}
-
-impl Runner {
-    /// Begins a chain of commits. What an earlier run, also one of this process, has on its way
-    /// cannot land any more once this is durable; so what is read after it stays true.
-    async fn begin(&self, owner: Revision, lease: Held) -> Result<Claim, RunError> {
-        let mark = format!("{} begins at {}", self.options.master, self.environment.unix_ms());
-        let txn = Txn::new()
-            .when_unchanged(keys::owner(self.shard.0), owner)
-            .put(keys::actual_fence(self.shard.0), mark);
-        match self.store.commit(txn).await? {
-            TxnResult::Committed { revision } => Ok(Claim { owner, fence: revision, lease }),
-            TxnResult::Conflict { .. } => Err(RunError::Deposed),
-        }
-    }
-
-    /// Gives the shard a framework id before the first subscription: an id that Mesos chose would be
-    /// lost with a crash between its answer and our record, and leave a framework that nobody ends.
-    async fn ensure_framework(&self, claim: &Claim) -> Result<(), RunError> {
-        let key = keys::actual_framework(self.shard.0);
-        if self.store.get(key.clone()).await?.kv.is_some() {
-            return Ok(());
-        }
-        let since = self.environment.unix_ms();
-        let name = &self.options.mesos.framework.name;
-        // The ownership key's revision is unique in the store, the time tells stores apart.
-        let id = format!("{}-{}-{since:x}-{:x}", plain(name), self.shard, claim.owner.0);
-        let record = FrameworkRecord { id: FrameworkId::new(&id), since };
-        let value = encode_record(&record).map_err(|e| RunError::Record(e.to_string()))?;
-        // An earlier try of ours may still be on its way: whichever comes first counts, or the tasks of
-        // one framework would be asked for under the other's id.
-        let txn = Txn::new()
-            .when_unchanged(keys::owner(self.shard.0), claim.owner)
-            .when_absent(key.clone())
-            .put(key, value);
-        match self.store.commit(txn).await? {
-            TxnResult::Committed { .. } => Ok(()),
-            TxnResult::Conflict { .. } => Err(RunError::Deposed),
-        }
-    }
-}
-
-/// The framework's name as the start of its id. Agents name directories by ids, so Mesos refuses
-/// slashes, control characters and more than 255 bytes; spaces would be trouble for people.
-fn plain(name: &str) -> String {
-    const MAX_CHARS: usize = 64;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let kept = name.chars().take(MAX_CHARS);
-    kept.map(|c| if allowed(c) { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 /// Waits until the node is to stop, or is gone.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await.is_err();
+}
+
+/// Waits until a claim is to be given up, or is found to be gone.
+pub(crate) async fn leaving(
+    standing: &mut watch::Receiver<Standing>,
+    owner: Revision,
+) -> Result<(), RunError> {
+    let meaning = standing.wait_for(|now| now.meaning(owner) != Meaning::Stay).await;
+    match meaning.map(|now| now.meaning(owner)) {
+        Ok(Meaning::Leave) => Ok(()),
+        Ok(_) => Err(RunError::Deposed),
+        // Nobody tells any more: the node is at its end.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Waits until a claim, if there is one, is not to be kept.
+async fn moved(standing: &mut watch::Receiver<Standing>, owner: Option<Revision>) {
+    let Some(owner) = owner else { return std::future::pending().await };
+    let _either = leaving(standing, owner).await;
 }

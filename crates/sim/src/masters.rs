@@ -52,6 +52,7 @@ impl Master {
             random: numbers.clone(),
             transport: Some(transport),
             probe: None,
+            wrap: None,
             inspect: Some(inspect(sim)),
         };
         let records = Records::new(store.clone(), sim.plan.shards, clock).with_random(numbers);

@@ -1,8 +1,6 @@
 //! A node over a store that fails: commits whose answers get lost, commits that do not happen, and an
 //! owner that was deposed. There is no Mesos at the address: the shards must do their part all the same.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure is to be loud")]
-
 use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::{
