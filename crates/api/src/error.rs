@@ -14,12 +14,14 @@ pub struct ApiError {
     /// Whether it is certain that nothing of the request was done, so that a client may make the
     /// same request of another master. Only said of `unavailable` and of too many calls in hand.
     pub not_executed: bool,
+    /// Whether a change may have been made, or may still be: nobody knows.
+    pub outcome_unknown: bool,
 }
 
 impl ApiError {
     /// Makes one.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), not_executed: false }
+        Self { code, message: message.into(), not_executed: false, outcome_unknown: false }
     }
 
     /// Not now, and nothing was done.
@@ -63,12 +65,12 @@ impl From<StoreError> for ApiError {
             StoreError::Unavailable { reason } => {
                 Self::unavailable(format!("store unavailable: {reason}"))
             }
-            StoreError::Unknown { reason } => Self::new(
-                Code::Unavailable,
-                format!(
+            StoreError::Unknown { reason } => {
+                let message = format!(
                     "store unavailable, and whether the change was made is not known: {reason}"
-                ),
-            ),
+                );
+                Self { outcome_unknown: true, ..Self::new(Code::Unavailable, message) }
+            }
             // The history moved on under a read in pages; the next try starts at the latest revision.
             StoreError::Compacted { .. } => {
                 Self::unavailable(format!("store busy, try again: {error}"))

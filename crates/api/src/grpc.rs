@@ -45,8 +45,26 @@ impl Arrival {
         let patience = text("grpc-timeout").and_then(parse_timeout);
         let name = text("rpc-caller").unwrap_or_default();
         let wait = patience.unwrap_or(DEFAULT_PATIENCE).min(MAX_PATIENCE);
-        Self { caller: Caller::new(name, wait), has_deadline: patience.is_some() }
+        let caller = Caller {
+            request: text(REQUEST_ID).map(request_id),
+            repeats: text(ATTEMPT).is_some_and(is_repeated),
+            ..Caller::new(name, wait)
+        };
+        Self { caller, has_deadline: patience.is_some() }
     }
+}
+
+/// A client's own id of what it asks, as the records have it: texts of any form, the same for all masters.
+pub(crate) fn request_id(text: &str) -> u64 {
+    // FNV-1a.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Whether a call is not the first attempt.
+pub(crate) fn is_repeated(attempt: &str) -> bool {
+    attempt.trim() != "1"
 }
 
 /// `grpc-timeout`: up to eight digits and a unit.
@@ -88,8 +106,14 @@ pub(crate) fn routes(
     Ok((routes.prepare(), reporter))
 }
 
+/// The id of a change, the same in all attempts at it: it is made once.
+const REQUEST_ID: &str = "peloton-request-id";
+/// Counts the attempts, from 1.
+const ATTEMPT: &str = "peloton-attempt";
 /// Set on an error where nothing of the request was done: the client may ask another master.
 const NOT_EXECUTED: &str = "peloton-not-executed";
+/// Set on an error after which nobody knows whether a change was made, or still will be.
+const OUTCOME_UNKNOWN: &str = "peloton-outcome-unknown";
 
 /// An error as gRPC says it.
 pub(crate) fn status(error: ApiError) -> Status {
@@ -110,6 +134,9 @@ pub(crate) fn status(error: ApiError) -> Status {
     let mut metadata = MetadataMap::new();
     if error.not_executed {
         metadata.insert(NOT_EXECUTED, MetadataValue::from_static("1"));
+    }
+    if error.outcome_unknown {
+        metadata.insert(OUTCOME_UNKNOWN, MetadataValue::from_static("1"));
     }
     Status::with_metadata(code, error.message, metadata)
 }

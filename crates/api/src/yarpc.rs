@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::ApiError;
 use crate::domain::Caller;
-use crate::grpc::MAX_PATIENCE;
+use crate::grpc::{self, MAX_PATIENCE};
 use crate::metrics::{Encoding, UNRECOGNIZED};
 use crate::rpc::{Api, CallError, Context, call_json};
 
@@ -29,6 +29,11 @@ const ENCODING: &str = "rpc-encoding";
 const TTL: &str = "context-ttl-ms";
 const STATUS: &str = "rpc-status";
 const ERROR_CODE: &str = "rpc-error-code";
+/// What gRPC has as metadata of the same names, without the prefix of application headers.
+const REQUEST_ID: &str = "rpc-header-peloton-request-id";
+const ATTEMPT: &str = "rpc-header-peloton-attempt";
+const NOT_EXECUTED: &str = "rpc-header-peloton-not-executed";
+const OUTCOME_UNKNOWN: &str = "rpc-header-peloton-outcome-unknown";
 
 /// What is read and thrown away of a body that is too large, so that its sender, who reads only when
 /// it has sent everything, gets to see why.
@@ -53,6 +58,8 @@ struct Failure {
     status: StatusCode,
     code: Code,
     text: String,
+    /// The header that tells what is known of the outcome, if anything is.
+    outcome: Option<&'static str>,
 }
 
 /// The headers of a call.
@@ -75,7 +82,8 @@ struct Call {
 
 impl Failure {
     fn bad_request(code: Code, text: String) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code, text: format!("BadRequest: {text}") }
+        let text = format!("BadRequest: {text}");
+        Self { status: StatusCode::BAD_REQUEST, code, text, outcome: None }
     }
 
     fn into_response(self) -> Response<Full<Bytes>> {
@@ -84,6 +92,9 @@ impl Failure {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(ERROR_CODE, HeaderValue::from_static(self.code.name()));
+        if let Some(outcome) = self.outcome {
+            headers.insert(outcome, HeaderValue::from_static("1"));
+        }
         response
     }
 }
@@ -195,7 +206,8 @@ impl Head {
             "Timeout: call to procedure {procedure:?} of service {service:?} from caller \
              {caller:?} timed out after {patience:?}"
         );
-        Failure { status: status(Code::DeadlineExceeded), code: Code::DeadlineExceeded, text }
+        let code = Code::DeadlineExceeded;
+        Failure { status: status(code), code, text, outcome: None }
     }
 
     fn failed(&self, error: &ApiError) -> Failure {
@@ -208,7 +220,12 @@ impl Head {
         };
         let text =
             format!("{kind}: error for procedure {procedure:?} of service {service:?}: {error}");
-        Failure { status, code: error.code, text }
+        let outcome = match (error.not_executed, error.outcome_unknown) {
+            (true, _) => Some(NOT_EXECUTED),
+            (_, true) => Some(OUTCOME_UNKNOWN),
+            _ => None,
+        };
+        Failure { status, code: error.code, text, outcome }
     }
 }
 
@@ -269,12 +286,16 @@ where
 {
     let Ok(_permit) = endpoint.in_hand.try_acquire() else {
         let message = "this master has too many calls in hand; try again, or another";
-        return Err(call.head.failed(&ApiError::new(Code::ResourceExhausted, message)));
+        let error = ApiError::new(Code::ResourceExhausted, message);
+        return Err(call.head.failed(&ApiError { not_executed: true, ..error }));
     };
     let body = read_body(headers, body, endpoint.max_bytes, call).await?;
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let caller = Caller {
         name: call.head.caller.clone(),
         deadline: call.begun + call.patience.min(MAX_PATIENCE),
+        request: text(REQUEST_ID).map(grpc::request_id),
+        repeats: text(ATTEMPT).is_some_and(grpc::is_repeated),
     };
     let context = Context { caller, has_deadline: true };
     call_json(api, &context, call.method, &body).await.map_err(|error| match error {

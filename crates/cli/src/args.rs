@@ -55,6 +55,7 @@ pub(crate) struct Global {
     /// The masters, tried in turn: host:port, separated by commas
     #[arg(
         long,
+        visible_alias = "master",
         global = true,
         env = "PELOTON_MASTERS",
         hide_env_values = true,
@@ -79,6 +80,8 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     /// For people
     Table,
+    /// For people with much room: more columns, where there are more
+    Wide,
     /// One JSON document
     Json,
     /// One YAML document
@@ -200,10 +203,20 @@ pub(crate) enum ClusterCommand {
     Status,
 }
 
+/// How a question is answered.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct ReadArgs {
+    /// Take what the master has at hand: it may be behind, and is there while the store has no quorum, too
+    #[arg(long)]
+    pub(crate) stale: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct JobArg {
     /// The id of the job
     pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 }
 
 /// Waiting for the end of what was asked for.
@@ -255,6 +268,8 @@ pub(crate) struct ListArgs {
     /// Only jobs with this label; may be given more than once
     #[arg(short, long = "label", value_parser = parse_label, value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 }
 
 #[derive(Debug, Args)]
@@ -264,6 +279,15 @@ pub(crate) struct ActionArgs {
     /// Only these instances, such as 0-4,7; without it, all
     #[arg(short, long, value_parser = parse_instances, value_name = "RANGES")]
     pub(crate) instances: Option<Instances>,
+    /// Only if this is the job's current version
+    #[arg(
+        long,
+        value_name = "VERSION",
+        default_value_t = 0,
+        hide_default_value = true,
+        conflicts_with = "instances"
+    )]
+    pub(crate) expect_version: u64,
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
 }
@@ -275,6 +299,9 @@ pub(crate) struct DeleteArgs {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Delete the job only if this is its current version
+    #[arg(long, value_name = "VERSION", default_value_t = 0, hide_default_value = true)]
+    pub(crate) expect_version: u64,
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
 }
@@ -286,6 +313,8 @@ pub(crate) struct TaskListArgs {
     /// Only these instances, such as 0-4,7; without it, all
     #[arg(short, long, value_parser = parse_instances, value_name = "RANGES")]
     pub(crate) instances: Option<Instances>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +323,8 @@ pub(crate) struct TaskArg {
     pub(crate) job: String,
     /// The number of the instance, from 0
     pub(crate) instance: u32,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 }
 
 #[derive(Debug, Args)]

@@ -33,8 +33,9 @@ pub(crate) fn any(status: &JobStatus) -> bool {
 
 /// The most frequent messages of instances that failed. Only one page of instances is asked for: this is
 /// an extra to the status, and jobs can be large.
-pub(crate) async fn ask(client: &Client, job: &str) -> Result<Vec<Cause>, Failure> {
-    let request = ListRequest { job_id: job_id(job), without_config: true, ..Default::default() };
+pub(crate) async fn ask(client: &Client, job: &str, stale: bool) -> Result<Vec<Cause>, Failure> {
+    let job_id = job_id(job);
+    let request = ListRequest { job_id, without_config: true, stale, ..Default::default() };
     let answer = client.tasks().list(request).await?;
     Ok(causes(answer.result.unwrap_or_default().value.values()))
 }

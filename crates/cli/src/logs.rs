@@ -78,12 +78,13 @@ async fn find(client: &Client, ui: &Ui, args: &LogsArgs) -> Result<RuntimeInfo, 
 }
 
 async fn current_run(client: &Client, args: &LogsArgs) -> Result<RuntimeInfo, Failure> {
-    Ok(task::get_task(client, &args.job, args.instance).await?.runtime.unwrap_or_default())
+    let (task, _) = task::get_task(client, &args.job, args.instance, false).await?;
+    Ok(task.runtime.unwrap_or_default())
 }
 
 async fn earlier_run(client: &Client, args: &LogsArgs, run: u64) -> Result<RuntimeInfo, Failure> {
-    let request =
-        GetHistoryRequest { job_id: job_id(&args.job), instance_id: args.instance, limit: 0 };
+    let (job_id, instance_id) = (job_id(&args.job), args.instance);
+    let request = GetHistoryRequest { job_id, instance_id, ..Default::default() };
     let answer = client.tasks().get_history(request).await?;
     if answer.not_found.is_some() {
         return Err(Failure::no_job(&args.job));
@@ -109,8 +110,8 @@ async fn has_ended(client: &Client, args: &LogsArgs, of: &RuntimeInfo) -> Result
     if args.run.is_some() && is_over(of) {
         return Ok(true);
     }
-    match task::get_task(client, &args.job, args.instance).await {
-        Ok(task) => {
+    match task::get_task(client, &args.job, args.instance, false).await {
+        Ok((task, _)) => {
             let now = task.runtime.unwrap_or_default();
             Ok(now.run_number != of.run_number || is_over(&now))
         }

@@ -15,8 +15,9 @@ const HEAD: &str = "\
      UPDATE_GOLDEN=1 cargo test -p peloton. -->
 
 `peloton` talks to any master of the cluster. With several masters (`--masters a:5289,b:5289` or
-`PELOTON_MASTERS`) they are tried in turn. Reads are repeated until one answers; changes only
-while it is certain that no master acted on them.
+`PELOTON_MASTERS`) they are tried in turn, until one answers or `--timeout` is over. A master that is
+dead is passed over at once, one that is silent after some three seconds. Changes are repeated under
+an id by which the masters make them once. While the store is away, they are tried until it is back.
 
 ## Job files
 
@@ -28,7 +29,7 @@ hold several jobs as documents separated by `---`. See `examples/`.
 
 ## Output for programs
 
-`-o json` and `-o yaml` write the API's messages with the names of enums. What is zero or empty is
+`-o wide` is for people who have room for more columns. `-o json` and `-o yaml` write the API's messages with the names of enums. What is zero or empty is
 written, too; what may be absent and is, is left out. Only job configurations are written as job
 files are: without what is zero or empty. 64-bit integers are numbers. Fields may be added later;
 none is renamed or removed.
@@ -42,6 +43,7 @@ none is renamed or removed.
 | `task list` | `tasks`: a list of `TaskInfo` without `jobConfig` |
 | `task get` | `TaskInfo` |
 | `cluster status` | `cluster`: `ClusterInfo`, and `status`: `ClusterStatus` |
+| `job get`, `list`, `status`, `task list`, `get` with `--stale` | the same with `asOfRevision`: all of it is of this revision of the store or a later one |
 | `version` | `version` |
 | `minicluster` | `masters`, a list; `mesos`, `directory`, `log`: when it is ready |
 

@@ -38,6 +38,37 @@ fn utc(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{date:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Milliseconds as seconds: `0.012 s`, `2.1 s`, `75 s`.
+pub(crate) fn seconds(ms: u64) -> String {
+    match ms {
+        0..100 => format!("0.{ms:03} s"),
+        100..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format!("{} s", ms / 1000),
+    }
+}
+
+/// A number, or the mark for none in place of 0.
+pub(crate) fn count_or_none(count: u64) -> String {
+    if count == 0 { NONE.to_owned() } else { count.to_string() }
+}
+
+/// A size: `512 B`, `20 KiB`, `1.5 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10), None);
+    for next in UNITS {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = (tenths / 1024, Some(next));
+    }
+    match unit {
+        None => format!("{bytes} B"),
+        Some(unit) if tenths < 100 => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+        Some(unit) => format!("{} {unit}", tenths / 10),
+    }
+}
+
 /// `1 instance`, `2 instances`.
 pub(crate) fn instances(count: u32) -> String {
     if count == 1 { "1 instance".to_owned() } else { format!("{count} instances") }
@@ -92,6 +123,24 @@ pub(crate) fn note(runtime: &RuntimeInfo) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_and_sizes() {
+        for (ms, want) in [(0, "0.000 s"), (12, "0.012 s"), (2149, "2.1 s"), (75_900, "75 s")] {
+            assert_eq!(seconds(ms), want);
+        }
+        for (count, want) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            (20 << 20, "20 MiB"),
+            (3 << 40, "3.0 TiB"),
+            (u64::MAX, "1677721 TiB"),
+        ] {
+            assert_eq!(bytes(count), want);
+        }
+    }
 
     #[test]
     fn times() {

@@ -17,6 +17,15 @@ pub(crate) struct Ui {
     color: bool,
 }
 
+/// A document and, of a stale answer, the revision of the store that it is of.
+#[derive(Debug, Serialize)]
+struct AsOf<'a, T> {
+    #[serde(flatten)]
+    document: &'a T,
+    #[serde(rename = "asOfRevision", skip_serializing_if = "Option::is_none")]
+    as_of_revision: Option<i64>,
+}
+
 impl Ui {
     pub(crate) fn new(global: &Global) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -26,7 +35,12 @@ impl Ui {
 
     /// Whether a person reads the output, and not a program.
     pub(crate) fn for_people(&self) -> bool {
-        matches!(self.format, Format::Table)
+        matches!(self.format, Format::Table | Format::Wide)
+    }
+
+    /// Whether there is room for more columns.
+    pub(crate) fn is_wide(&self) -> bool {
+        matches!(self.format, Format::Wide)
     }
 
     /// Writes what was asked for: `human` for people, `machine` for programs.
@@ -37,7 +51,7 @@ impl Ui {
     ) -> Result<(), Failure> {
         let wrong = |error: String| Failure::new(Exit::Failed, format!("can not write: {error}"));
         let text = match self.format {
-            Format::Table => human(),
+            Format::Table | Format::Wide => human(),
             Format::Json => {
                 serde_json::to_string_pretty(machine).map_err(|error| wrong(error.to_string()))?
             }
@@ -46,6 +60,21 @@ impl Ui {
             }
         };
         self.text(&text)
+    }
+
+    /// The same for an answer that may be stale: of that revision of the store, or the latest if it is 0.
+    pub(crate) fn show_as_of(
+        &self,
+        revision: i64,
+        document: &impl Serialize,
+        human: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        if revision != 0 {
+            self.note(&format!(
+                "as of revision {revision} of the store; there may be later changes"
+            ));
+        }
+        self.show(&AsOf { document, as_of_revision: (revision != 0).then_some(revision) }, human)
     }
 
     /// Writes text to standard output, with a newline at its end.
@@ -84,7 +113,7 @@ impl Ui {
     /// A cell that shows a state in its colour.
     pub(crate) fn state(&self, state: &str) -> Cell {
         let color = match state {
-            "RUNNING" | "SUCCEEDED" | "SUBSCRIBED" | "healthy" => Some(Color::Green),
+            "RUNNING" | "SUCCEEDED" | "SUBSCRIBED" | "healthy" | "yes" => Some(Color::Green),
             "FAILED" | "THROTTLED" | "DISCONNECTED" | "unhealthy" => Some(Color::Red),
             "-" | "KILLED" | "DELETED" => None,
             _ => Some(Color::Yellow),

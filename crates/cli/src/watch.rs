@@ -34,7 +34,7 @@ impl Snapshot {
         job: &str,
         instances: Option<&Instances>,
     ) -> Result<Self, Failure> {
-        let tasks = list_tasks(client, job, instances).await?;
+        let (tasks, _) = list_tasks(client, job, instances, false).await?;
         let entry = |(instance, task): (u32, peloton_proto::peloton::task::TaskInfo)| {
             let runtime = task.runtime.unwrap_or_default();
             (instance, (runtime.state(), runtime.run_number))
@@ -109,7 +109,7 @@ impl Memory {
             self.causes_at.clear();
         } else if self.causes_at != at {
             // What is told besides must not end the watch; the next look asks again.
-            if let Ok(causes) = failures::ask(client, job).await {
+            if let Ok(causes) = failures::ask(client, job, false).await {
                 self.causes = causes;
                 self.causes_at = at.to_owned();
             }
@@ -217,7 +217,8 @@ async fn look(
 }
 
 async fn get_status(client: &Client, job: &str) -> Result<Option<JobStatus>, Failure> {
-    Ok(client.jobs().get_status(GetStatusRequest { id: job_id(job) }).await?.result)
+    let request = GetStatusRequest { id: job_id(job), stale: false };
+    Ok(client.jobs().get_status(request).await?.result)
 }
 
 fn count(status: &JobStatus, state: TaskState) -> u32 {

@@ -85,7 +85,10 @@ fn jobs_from_creation_to_deletion() {
     assert_eq!(master.ok("job create -f service.yaml --strict"), "job hello-service created\n");
     master.ok("job create -f batch.yaml --strict");
     master.ok("job create myjob12345 -f original-2016.yaml --strict");
-    assert!(master.fails("job create -f service.yaml", 4).contains("exists already"));
+    // Once more is the same job; another one of the name is refused.
+    assert_eq!(master.ok("job create -f service.yaml"), "job hello-service created\n");
+    let other = master.fails("job create hello-service -f original-2016.yaml", 4);
+    assert!(other.contains("exists already, with another configuration"), "{other}");
 
     let job = master.json("job get myjob12345");
     assert_eq!((&job["id"], &job["instanceCount"]), (&"myjob12345".into(), &10.into()));
@@ -103,7 +106,11 @@ fn jobs_from_creation_to_deletion() {
     master.ok("job start hello-service");
     master.ok("job restart hello-batch");
     assert!(master.fails("job stop hello-service -i 10", 3).contains("instances 0 to 9"));
-    assert_eq!(master.ok("job delete hello-batch --yes").lines().count(), 1);
+    assert_eq!(master.json("job status hello-batch --stale")["instanceCount"], 10);
+    assert!(master.json("job list --stale")["asOfRevision"].as_i64().unwrap() > 0);
+    let conflict = master.fails("job delete hello-batch --yes --expect-version 9", 4);
+    assert!(conflict.contains("has version 1, not 9"), "{conflict}");
+    assert_eq!(master.ok("job delete hello-batch --yes --expect-version 1").lines().count(), 1);
     assert!(master.fails("job get hello-batch", 3).contains("hello-batch"));
 }
 

@@ -24,16 +24,22 @@ use crate::{Attempt, Error, MasterAddress, Options, Safety};
 /// A master sets this on an error of its own to say that it has done nothing of what was asked, and will not.
 const NOT_EXECUTED: &str = "peloton-not-executed";
 
+/// The id of a change, the same in all attempts at it: the masters make it once.
+const REQUEST_ID: &str = "peloton-request-id";
+
+/// Counts the attempts at a change that masters may have got, from 1.
+const ATTEMPT: &str = "peloton-attempt";
+
 /// The largest answer that is read: pages are far smaller, and nothing may fill our memory.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The wait before the second round over all masters; doubled with each further one, then made to vary by half.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The longest wait between rounds.
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// The longest wait between rounds: about as long as a store takes to elect a leader.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// The least time that a read gives one master before it asks the next.
+/// The least time that one master is given before the next is asked.
 const MIN_SHARE: Duration = Duration::from_secs(1);
 
 /// A client of the API. Cheap to clone; clones share their connections.
@@ -69,6 +75,8 @@ struct Call {
     path: &'static str,
     safety: Safety,
     deadline: Instant,
+    /// Names a change in all its attempts; none for what changes nothing.
+    id: Option<MetadataValue<Ascii>>,
     /// Whether the masters are told when to give up; not for streams, which may go on for ever.
     tell_timeout: bool,
 }
@@ -105,8 +113,7 @@ impl Client {
         Req: Message + Clone + 'static,
         Resp: Message + Default + 'static,
     {
-        let deadline = Instant::now() + self.inner.options.timeout;
-        let call = Call { path, safety, deadline, tell_timeout: true };
+        let call = Call::new(path, safety, self.inner.options.timeout, true);
         self.call(&call, &request, |channel, request| {
             Box::pin(async move {
                 let mut grpc = ready(channel).await?;
@@ -128,8 +135,7 @@ impl Client {
         Req: Message + Clone + 'static,
         Resp: Message + Default + 'static,
     {
-        let deadline = Instant::now() + self.inner.options.timeout;
-        let call = Call { path, safety, deadline, tell_timeout: false };
+        let call = Call::new(path, safety, self.inner.options.timeout, false);
         self.call(&call, &request, |channel, request| {
             Box::pin(async move {
                 let mut grpc = ready(channel).await?;
@@ -148,17 +154,18 @@ impl Client {
     ) -> Result<T, Error> {
         let inner = &*self.inner;
         let mut tries = Tries::default();
-        for round in 0..=inner.options.retry_rounds {
-            if round > 0 && !wait_for_round(round, call.deadline).await {
+        for round in 0.. {
+            if round > 0 && !(tries.go_on(call, round, inner) && wait(round, call.deadline).await) {
                 break;
             }
-            tries.attempts.clear();
+            tries.begin_round();
             let first = inner.preferred.load(Ordering::Relaxed);
             for offset in 0..inner.masters.len() {
                 let index = (first + offset) % inner.masters.len();
                 let master = &inner.masters[index];
                 let until = call.share(inner.masters.len() - offset);
-                let failure = match inner.attempt(call, master, until, request, &send).await {
+                let sent = tries.sent;
+                let failure = match inner.attempt(call, sent, master, until, request, &send).await {
                     Ok(answer) => {
                         inner.preferred.store(index, Ordering::Relaxed);
                         return Ok(answer);
@@ -167,12 +174,9 @@ impl Client {
                 };
                 if let Failure::Refused(status) = failure {
                     inner.preferred.store(index, Ordering::Relaxed);
-                    return Err(refused(call, master, &status));
+                    return Err(tries.refused(call, master, &status));
                 }
                 tries.add(master, failure);
-                if tries.maybe_done && call.safety == Safety::Once {
-                    return Err(tries.into_error(call, inner.options.timeout));
-                }
                 if Instant::now() >= call.deadline {
                     return Err(tries.into_error(call, inner.options.timeout));
                 }
@@ -186,6 +190,7 @@ impl Inner {
     async fn attempt<Req: Clone, T>(
         &self,
         call: &Call,
+        sent: u32,
         master: &Master,
         until: Instant,
         request: &Req,
@@ -201,6 +206,10 @@ impl Inner {
         };
         let mut request = Request::new(request.clone());
         request.metadata_mut().insert("rpc-caller", self.caller.clone());
+        if let Some(id) = &call.id {
+            request.metadata_mut().insert(REQUEST_ID, id.clone());
+            request.metadata_mut().insert(ATTEMPT, (sent + 1).into());
+        }
         if call.tell_timeout {
             request.set_timeout(until.saturating_duration_since(Instant::now()));
         }
@@ -222,11 +231,14 @@ impl Inner {
 }
 
 impl Call {
-    /// Until when one master may take, of `masters_left` that could still be asked. A change waits for its one answer.
+    fn new(path: &'static str, safety: Safety, timeout: Duration, tell_timeout: bool) -> Self {
+        let id = format!("{:016x}{:016x}", random(), random());
+        let id = id.parse().ok().filter(|_| safety == Safety::Change);
+        Self { path, safety, deadline: Instant::now() + timeout, id, tell_timeout }
+    }
+
+    /// Until when one master may take, of `masters_left` that could still be asked.
     fn share(&self, masters_left: usize) -> Instant {
-        if self.safety == Safety::Once {
-            return self.deadline;
-        }
         let now = Instant::now();
         let left = self.deadline.saturating_duration_since(now);
         let masters_left = u32::try_from(masters_left).unwrap_or(u32::MAX).max(1);
@@ -247,32 +259,63 @@ impl Call {
 /// What has been tried, and what is known of it.
 #[derive(Default)]
 struct Tries {
+    /// Those of the last round.
     attempts: Vec<Attempt>,
+    /// How many masters may have got it.
+    sent: u32,
     /// Whether any master may have done what was asked.
     maybe_done: bool,
     /// Whether any master answered at all.
     reached: bool,
+    /// Whether one did in the last round.
+    reached_now: bool,
     /// Whether the last try ended for lack of time.
     timed_out: bool,
 }
 
 impl Tries {
+    fn begin_round(&mut self) {
+        self.attempts.clear();
+        self.reached_now = false;
+    }
+
+    /// Whether all masters are to be asked once more. A store that is away comes back, and so does the answer
+    /// to what became of a change; where nobody listens at all, a person rather hears of it soon.
+    fn go_on(&self, call: &Call, round: u32, inner: &Inner) -> bool {
+        let in_doubt = self.maybe_done && call.safety == Safety::Change;
+        self.reached_now || in_doubt || round <= inner.options.retry_rounds
+    }
+
     fn add(&mut self, master: &Master, failure: Failure) {
         let problem = match failure {
             Failure::NotDone { problem, reached } => {
                 self.reached |= reached;
+                self.reached_now |= reached;
                 self.timed_out = false;
                 problem
             }
             Failure::Unknown { problem, timed_out } => {
                 self.maybe_done = true;
                 self.reached = true;
+                self.reached_now = true;
+                self.sent += 1;
                 self.timed_out = timed_out;
                 problem
             }
             Failure::Refused(status) => status.message().to_owned(),
         };
         self.attempts.push(Attempt { master: master.address.to_string(), problem });
+    }
+
+    /// A master says no. What others did of it before is not known from that, unless nobody can have.
+    fn refused(mut self, call: &Call, master: &Master, status: &Status) -> Error {
+        let could_not = [Code::InvalidArgument, Code::Unimplemented, Code::PermissionDenied];
+        let in_doubt = self.maybe_done && call.safety == Safety::Change;
+        if !in_doubt || could_not.contains(&status.code()) {
+            return refused(call, master, status);
+        }
+        self.add(master, Failure::Refused(status.clone()));
+        Error::OutcomeUnknown { procedure: call.procedure(), attempts: self.attempts }
     }
 
     fn into_error(self, call: &Call, timeout: Duration) -> Error {
@@ -346,16 +389,20 @@ fn refused(call: &Call, master: &Master, status: &Status) -> Error {
 }
 
 /// Waits before a further round; whether there is time for it.
-async fn wait_for_round(round: u32, deadline: Instant) -> bool {
+async fn wait(round: u32, deadline: Instant) -> bool {
     let wait = FIRST_BACKOFF.saturating_mul(1 << (round - 1).min(16)).min(MAX_BACKOFF);
-    // The hasher's seed is random, and random enough: clients that failed together must not return together.
-    let random = RandomState::new().build_hasher().finish() % 1024;
-    let wait = wait / 2 + wait.mul_f64(random as f64 / 1024.0);
+    // Clients that failed together must not return together.
+    let wait = wait / 2 + wait.mul_f64((random() % 1024) as f64 / 1024.0);
     if Instant::now() + wait >= deadline {
         return false;
     }
     sleep(wait).await;
     true
+}
+
+/// A random number: the hasher's seed is random, and random enough for names and waits.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// A text as a header can carry it.

@@ -14,7 +14,9 @@ pub struct Options {
     pub timeout: Duration,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
-    /// After all masters were tried in vain: how often they all are once more, with growing waits between.
+    /// After no master could be reached: how often all are tried once more, with growing waits between. While
+    /// masters answer that they can not serve now, or what became of a change is not known, they are asked
+    /// again until the time-out.
     pub retry_rounds: u32,
     /// Who calls, as the masters record it with changes: `user@host`.
     pub caller: String,

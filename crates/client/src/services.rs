@@ -5,15 +5,13 @@ use prost::Name;
 
 use crate::{Client, Error};
 
-/// When a call may be sent again.
+/// How a call may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Safety {
     /// Changes nothing: whenever there is no answer.
     Read,
-    /// Done twice is as done once: whenever there is no answer.
-    Idempotent,
-    /// Only while it is certain that no master has acted on it.
-    Once,
+    /// Whenever there is no answer, but under the same id, by which the masters make it once.
+    Change,
 }
 
 /// A method of a service, as this client calls it.
@@ -21,7 +19,7 @@ pub enum Safety {
 pub struct MethodInfo {
     /// The path of gRPC, such as `/peloton.job.JobManager/Get`.
     pub path: &'static str,
-    /// When it may be sent again.
+    /// How it may be sent again.
     pub safety: Safety,
     /// The full name of the request's message.
     pub input: String,
@@ -95,22 +93,21 @@ service! {
     /// Manages jobs.
     jobs: JobManager {
         /// Creates a job.
-        create(job::CreateRequest) -> one job::CreateResponse, Once, "/peloton.job.JobManager/Create";
+        create(job::CreateRequest) -> one job::CreateResponse, Change, "/peloton.job.JobManager/Create";
         /// Reads a job's configuration.
         get(job::GetRequest) -> one job::GetResponse, Read, "/peloton.job.JobManager/Get";
         /// Finds jobs by their labels, a page at a time.
         query(job::QueryRequest) -> one job::QueryResponse, Read, "/peloton.job.JobManager/Query";
-        // Not idempotent: meanwhile somebody may have created another job of that id.
         /// Deletes a job.
-        delete(job::DeleteRequest) -> one job::DeleteResponse, Once, "/peloton.job.JobManager/Delete";
+        delete(job::DeleteRequest) -> one job::DeleteResponse, Change, "/peloton.job.JobManager/Delete";
         /// Changes what needs no upgrade.
-        update(job::UpdateRequest) -> one job::UpdateResponse, Once, "/peloton.job.JobManager/Update";
+        update(job::UpdateRequest) -> one job::UpdateResponse, Change, "/peloton.job.JobManager/Update";
         /// Starts all instances that do not run.
-        start(job::StartRequest) -> one job::StartResponse, Idempotent, "/peloton.job.JobManager/Start";
+        start(job::StartRequest) -> one job::StartResponse, Change, "/peloton.job.JobManager/Start";
         /// Ends all instances, and keeps them from starting again.
-        stop(job::StopRequest) -> one job::StopResponse, Idempotent, "/peloton.job.JobManager/Stop";
+        stop(job::StopRequest) -> one job::StopResponse, Change, "/peloton.job.JobManager/Stop";
         /// Ends all instances and starts them again.
-        restart(job::RestartRequest) -> one job::RestartResponse, Once, "/peloton.job.JobManager/Restart";
+        restart(job::RestartRequest) -> one job::RestartResponse, Change, "/peloton.job.JobManager/Restart";
         /// Reads how a job is doing.
         get_status(job::GetStatusRequest) -> one job::GetStatusResponse, Read, "/peloton.job.JobManager/GetStatus";
         /// Follows how a job is doing.
@@ -126,11 +123,11 @@ service! {
         /// Reads instances of a job, a page at a time.
         list(task::ListRequest) -> one task::ListResponse, Read, "/peloton.task.TaskManager/List";
         /// Starts instances that do not run.
-        start(task::StartRequest) -> one task::StartResponse, Idempotent, "/peloton.task.TaskManager/Start";
+        start(task::StartRequest) -> one task::StartResponse, Change, "/peloton.task.TaskManager/Start";
         /// Ends instances, and keeps them from starting again.
-        stop(task::StopRequest) -> one task::StopResponse, Idempotent, "/peloton.task.TaskManager/Stop";
+        stop(task::StopRequest) -> one task::StopResponse, Change, "/peloton.task.TaskManager/Stop";
         /// Ends instances and starts them again.
-        restart(task::RestartRequest) -> one task::RestartResponse, Once, "/peloton.task.TaskManager/Restart";
+        restart(task::RestartRequest) -> one task::RestartResponse, Change, "/peloton.task.TaskManager/Restart";
         /// Reads the runs of an instance.
         get_history(task::GetHistoryRequest) -> one task::GetHistoryResponse, Read, "/peloton.task.TaskManager/GetHistory";
     }

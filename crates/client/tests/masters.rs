@@ -36,6 +36,8 @@ struct Master {
     name: String,
     replies: Arc<Mutex<VecDeque<Reply>>>,
     callers: Arc<Mutex<Vec<String>>>,
+    /// The id and number of each attempt, as it came.
+    attempts: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Master {
@@ -61,8 +63,13 @@ impl Master {
         request: &Request<Req>,
         answer: Resp,
     ) -> Result<Response<Resp>, Status> {
-        let caller = request.metadata().get("rpc-caller").map(|c| c.to_str().unwrap().to_owned());
-        self.callers.lock().unwrap().push(caller.unwrap_or_default());
+        let text = |name| {
+            let value = request.metadata().get(name).map(|value| value.to_str().unwrap());
+            value.unwrap_or_default().to_owned()
+        };
+        self.callers.lock().unwrap().push(text("rpc-caller"));
+        let attempt = (text("peloton-request-id"), text("peloton-attempt"));
+        self.attempts.lock().unwrap().push(attempt);
         let reply = self.replies.lock().unwrap().pop_front().unwrap_or(Reply::Answer);
         match reply {
             Reply::Answer => Ok(Response::new(answer)),
@@ -194,25 +201,62 @@ async fn changes_go_to_the_next_master_while_surely_nothing_was_done() {
 }
 
 #[tokio::test]
-async fn changes_with_an_unknown_outcome_are_not_repeated() {
+async fn changes_with_an_unknown_outcome_are_repeated_under_the_same_id() {
     for reply in
         [Reply::Silence, Reply::Fail(Code::Unavailable), Reply::Fail(Code::DeadlineExceeded)]
     {
         let (a, at_a) = Master::start("a", std::slice::from_ref(&reply)).await;
-        let (b, at_b) = Master::start("b", &[]).await;
-        let client = client(&[at_a, at_b], 1000);
-        let error = client.tasks().restart(RestartRequest::default()).await.unwrap_err();
-        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{reply:?}: {error:?}");
-        assert_eq!((a.calls(), b.calls()), (1, 0), "{reply:?}");
+        let (b, at_b) = Master::start("b", &[Reply::Decline(Code::Unavailable)]).await;
+        let client = client(&[at_a, at_b], 4000);
+        client.tasks().restart(RestartRequest::default()).await.unwrap();
+        let mut attempts = a.attempts.lock().unwrap().clone();
+        attempts.extend(b.attempts.lock().unwrap().clone());
+        let (id, numbers): (Vec<_>, Vec<_>) = attempts.into_iter().unzip();
+        assert!(!id[0].is_empty() && id.iter().all(|other| *other == id[0]), "{id:?}");
+        // The one that was declined was surely not made, so the third is the second that may have been.
+        let first = numbers.iter().filter(|number| **number == "1").count();
+        assert_eq!(first, 1, "{reply:?}: {numbers:?}");
+        client.tasks().restart(RestartRequest::default()).await.unwrap();
+        let calls = [a, b].map(|master| master.attempts.lock().unwrap().last().cloned());
+        let is_new = |call: &Option<(String, String)>| call.as_ref().is_some_and(|c| c.0 != id[0]);
+        assert!(calls.iter().any(is_new), "another change has another id");
     }
 }
 
 #[tokio::test]
-async fn what_is_idempotent_is_repeated() {
-    let (_, at_a) = Master::start("a", &[Reply::Fail(Code::Unavailable)]).await;
+async fn what_nobody_can_tell_of_is_said_to_be_unknown() {
+    // The last word is a refusal, which says nothing of what was done before.
+    for last in [Reply::Fail(Code::Unavailable), Reply::Fail(Code::Aborted)] {
+        let (_, at_a) = Master::start("a", &vec![Reply::Fail(Code::Unavailable); 100]).await;
+        let (_, at_b) = Master::start("b", &vec![last.clone(); 100]).await;
+        let client = client(&[at_a, at_b], 1000);
+        let error = client.tasks().restart(RestartRequest::default()).await.unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{last:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn masters_that_can_not_serve_now_are_asked_until_they_can() {
+    let (a, at) = Master::start("a", &vec![Reply::Decline(Code::Unavailable); 4]).await;
+    let client = client(&[at, nobody().await], LONG_MS);
+    client.tasks().restart(RestartRequest::default()).await.unwrap();
+    assert_eq!(a.calls(), 5, "more often than where nobody is there");
+    assert!(a.attempts.lock().unwrap().iter().all(|(_, number)| number == "1"));
+}
+
+/// As one that was stopped with SIGSTOP: the system accepts its connections, and nothing is answered.
+#[tokio::test]
+async fn a_paused_master_does_not_cost_the_time_of_a_call() {
+    let paused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (b, at_b) = Master::start("b", &[]).await;
-    client(&[at_a, at_b], LONG_MS).tasks().stop(task::StopRequest::default()).await.unwrap();
-    assert_eq!(b.calls(), 1);
+    // A day, of which each master may have the half: only the ping ends the wait.
+    let client = client(&[paused.local_addr().unwrap(), at_b], 86_400_000);
+    let asked = async {
+        assert_eq!(name(&client).await, "b");
+        client.tasks().stop(task::StopRequest::default()).await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_millis(LONG_MS), asked).await.unwrap();
+    assert_eq!(b.calls(), 2);
 }
 
 #[tokio::test]

@@ -100,6 +100,13 @@ impl Store for Gate {
         self.ask(|store| Box::pin(async move { store.range(request).await }))
     }
 
+    fn range_stale(
+        &self,
+        request: RangeRequest,
+    ) -> BoxFuture<'_, Result<RangeResponse, StoreError>> {
+        self.ask(|store| Box::pin(async move { store.range_stale(request).await }))
+    }
+
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>> {
         self.ask(|store| Box::pin(async move { store.commit(txn).await }))
     }

@@ -11,6 +11,7 @@ mod ids;
 pub mod job;
 pub mod limits;
 mod ports;
+mod receipt;
 mod record;
 mod resources;
 mod state;
@@ -25,6 +26,7 @@ pub use ids::{
 };
 pub use job::JobConfig;
 pub use ports::PortSet;
+pub use receipt::{Deletion, DeletionsRecord, MAX_DELETIONS, MAX_RECEIPTS, Receipt};
 pub use record::{
     AgentRecord, ClusterRecord, ConfigRecord, FrameworkRecord, InstanceRecord, JobRecord,
     JobSummary, KillReason, Killing, MemberRecord, OwnerRecord, RunRecord, SlotRecord, SlotState,

@@ -2,8 +2,8 @@
 
 use crate::job::JobConfig;
 use crate::{
-    AgentId, FrameworkId, Goals, Health, InstanceId, JobState, Lack, Resources, RunNumber, SlotId,
-    TaskState, UnixMs, Version,
+    AgentId, FrameworkId, Goals, Health, InstanceId, JobState, Lack, Receipt, Resources, RunNumber,
+    SlotId, TaskState, UnixMs, Version,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,9 @@ pub struct JobRecord {
     /// Who changed it last: the `Rpc-Caller` of the request.
     #[serde(skip_serializing_if = "is_default")]
     pub updated_by: String,
+    /// The requests that made it what it is: the one that created it, and the last ones.
+    #[serde(skip_serializing_if = "is_default")]
+    pub receipts: Vec<Receipt>,
 }
 
 /// `d/<shard>/config/<job>/<version>`: an immutable configuration.

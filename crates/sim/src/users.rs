@@ -148,13 +148,14 @@ impl Asking {
             Wish::Create(config) => {
                 match self.jobs.create(id, (**config).clone(), &caller).await? {
                     Created::Created => done,
-                    Created::AlreadyExists => "already there".to_owned(),
+                    Created::Same | Created::AlreadyExists => "already there".to_owned(),
                 }
             }
             Wish::Update(config) => self.update(id, config, &caller).await?,
             Wish::Delete => match self.jobs.delete(id, &caller).await? {
                 Deleted::Deleted => done,
                 Deleted::NotFound => "no such job".to_owned(),
+                Deleted::Conflict(versions) => format!("{versions:?}"),
             },
             Wish::Change(change) => of_goal(self.jobs.change(id, *change, &caller).await?),
             Wish::ChangeSome(change, first, last) => {

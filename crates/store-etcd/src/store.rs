@@ -64,15 +64,6 @@ impl EtcdStore {
         Ok(store)
     }
 
-    /// A page of a range as the member that is connected has it, without asking the others: it may be
-    /// behind, and is answered also while the cluster has no quorum.
-    ///
-    /// # Errors
-    /// As [`Store::range`].
-    pub async fn range_stale(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
-        self.page(request, true).await
-    }
-
     /// Asks every endpoint how it is. Each has a second and a half; those that do not answer are named.
     pub async fn status(&self) -> ClusterStatus {
         status::ask(&self.core).await
@@ -243,6 +234,14 @@ impl Store for EtcdStore {
 
     fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResponse, StoreError>> {
         Box::pin(self.page(request, false))
+    }
+
+    /// As the member that is connected has it, without asking the others.
+    fn range_stale(
+        &self,
+        request: RangeRequest,
+    ) -> BoxFuture<'_, Result<RangeResponse, StoreError>> {
+        Box::pin(self.page(request, true))
     }
 
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>> {

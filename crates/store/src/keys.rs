@@ -45,6 +45,11 @@ pub enum ParsedKey {
         /// The shard.
         shard: u16,
     },
+    /// The last deletions of jobs that share a place.
+    Deletions {
+        /// The place: see [`deletions`].
+        place: u16,
+    },
     /// A job as its user wants it.
     DesiredJob {
         /// The shard.
@@ -140,6 +145,13 @@ pub fn member(master: &str) -> Key {
 /// The key of a shard's owner.
 pub fn owner(shard: u16) -> Key {
     key(format!("own/{shard:04}"))
+}
+
+/// The key of the last deletions of jobs whose ids fall on this place. Each deletion writes it and each
+/// creation compares it, so that a creation that was lost on the way can not land after a deletion. Jobs
+/// come and go without end, so they share places; `meta/cluster`'s number of shards has nothing to do with it.
+pub fn deletions(place: u16) -> Key {
+    key(format!("gone/{place:04}"))
 }
 
 /// The key of a job as its user wants it.
@@ -282,6 +294,7 @@ pub fn parse(key: &[u8]) -> Option<ParsedKey> {
         ["meta", "schema"] => Some(ParsedKey::MetaSchema),
         ["meta", "cluster"] => Some(ParsedKey::MetaCluster),
         ["meta", "member", master] => Some(ParsedKey::Member { master: decode(master)? }),
+        ["gone", place] => Some(ParsedKey::Deletions { place: parse_shard(place)? }),
         ["own", shard] => Some(ParsedKey::Owner { shard: parse_shard(shard)? }),
         ["d", shard, rest @ ..] => parse_desired(parse_shard(shard)?, rest),
         ["a", shard, rest @ ..] => parse_actual(parse_shard(shard)?, rest),

@@ -58,6 +58,19 @@ pub trait Store: Send + Sync + 'static {
     /// `Unavailable`, `Corrupt`.
     fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResponse, StoreError>>;
 
+    /// The same, from what is at hand and without asking around: it may be behind what was answered before,
+    /// also by this method, and is answered while the back end can commit nothing. How far behind it is
+    /// tells [`RangeResponse::revision`]. Back ends of one machine have nobody to ask and answer as always.
+    ///
+    /// # Errors
+    /// As [`Store::range`].
+    fn range_stale(
+        &self,
+        request: RangeRequest,
+    ) -> BoxFuture<'_, Result<RangeResponse, StoreError>> {
+        self.range(request)
+    }
+
     /// Applies all operations as one revision if every compare holds, else nothing. A transaction
     /// that changes nothing (no operations, deletes that find nothing) commits without a new
     /// revision and answers the current one. An answer means durable.

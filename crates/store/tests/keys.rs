@@ -20,6 +20,7 @@ fn keys_look_as_documented() {
         (keys::meta_cluster(), "meta/cluster"),
         (keys::member("h-1/a"), "meta/member/h-1%2Fa"),
         (keys::owner(7), "own/0007"),
+        (keys::deletions(7), "gone/0007"),
         (keys::desired_job(7, "j"), "d/0007/job/j"),
         (keys::desired_config(7, "j", 3), "d/0007/config/j/0000000003"),
         (keys::actual_framework(7), "a/0007/framework"),
@@ -46,6 +47,7 @@ fn other_spellings_are_not_keys() {
         "own/7",
         "own/00007",
         "own/+007",
+        "gone/7",
         "d/0007/job/",
         "d/0007/job/a/b",
         "d/0007/job/a b",
@@ -95,6 +97,7 @@ proptest! {
         let parsed = |key: Key| keys::parse(&key).expect("a key of ours");
         prop_assert_eq!(parsed(keys::member(&agent)), ParsedKey::Member { master: agent.clone() });
         prop_assert_eq!(parsed(keys::owner(shard)), ParsedKey::Owner { shard });
+        prop_assert_eq!(parsed(keys::deletions(shard)), ParsedKey::Deletions { place: shard });
         prop_assert_eq!(
             parsed(keys::desired_job(shard, &job)),
             ParsedKey::DesiredJob { shard, job: job.clone() }

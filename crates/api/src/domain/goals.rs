@@ -1,11 +1,12 @@
 //! Start, stop and restart: what is asked of instances is part of the job's record, as ranges, so one
 //! write does for any number of instances.
 
-use peloton_model::{Code, FieldError, Goal, JobId, limits};
+use peloton_model::{Code, FieldError, Goal, JobId, JobRecord, Version, limits};
 use peloton_store::{Txn, keys};
 
-use super::records::{Commit, contended, encoded};
-use super::{Caller, InstanceRange, Records};
+use super::change::{Change, Look};
+use super::records::{Stored, encoded};
+use super::{Caller, InstanceRange, Records, Versions};
 use crate::ApiError;
 
 /// Most ranges in one request: each is merged into all of the job's, so their product is work.
@@ -31,6 +32,8 @@ pub enum GoalOutcome {
     NotFound,
     /// The job has only so many instances; nothing was asked.
     OutOfRange(u32),
+    /// The job has another version than expected; nothing was asked.
+    Conflict(Versions),
 }
 
 impl GoalChange {
@@ -50,51 +53,79 @@ impl GoalChange {
     }
 }
 
-/// Asks it of the instances in `ranges`; of all, later ones included, where there are none.
+/// Asks it of the instances in `ranges`; of all, later ones included, where there are none. Version 0
+/// expects none in particular.
 pub(super) async fn change(
     records: &Records,
     job: &JobId,
     ranges: &[InstanceRange],
-    change: GoalChange,
+    goal: GoalChange,
+    expected: Version,
     caller: &Caller,
 ) -> Result<GoalOutcome, ApiError> {
     check(ranges)?;
-    let key = keys::desired_job(records.shard(job), job.as_str());
-    for attempt in 1.. {
-        let Some(mut stored) = records.job(job).await? else { return Ok(GoalOutcome::NotFound) };
-        let record = &mut stored.record;
-        let count = record.instance_count;
-        if ranges.iter().any(|(_, last)| *last >= count) {
-            return Ok(GoalOutcome::OutOfRange(count));
-        }
-        record.generation += 1;
-        record.updated_at = records.now();
-        record.updated_by.clone_from(&caller.name);
-        let generation = record.generation;
-        let all = [(0, u32::MAX)];
-        for (first, last) in if ranges.is_empty() { &all[..] } else { ranges } {
-            let goals = &mut record.goals;
-            if !goals.change(*first, *last, |goal| change.apply(goal, generation)) {
-                let max = limits::MAX_GOAL_RANGES;
-                return Err(ApiError::new(
-                    Code::ResourceExhausted,
-                    format!(
-                        "job {job} has more than {max} separate ranges of instances with requests \
-                         of their own; ask for larger ranges, or for the whole job"
-                    ),
-                ));
-            }
-        }
-        let value = encoded(record)?;
-        let txn =
-            Txn::new().when_unchanged(key.clone(), stored.modified).put(key.clone(), value.clone());
-        match records.commit(txn, &key, Some(&value), caller).await? {
-            Commit::Done => return Ok(GoalOutcome::Done),
-            Commit::Conflict if records.pause(attempt, caller).await => {}
-            Commit::Conflict => break,
+    let mut change = Change::new(records, job, caller);
+    loop {
+        let tried = try_change(records, job, &mut change, (ranges, goal, expected), caller).await;
+        if let Some(outcome) = change.after(tried).await? {
+            return Ok(outcome);
         }
     }
-    Err(contended(job))
+}
+
+async fn try_change(
+    records: &Records,
+    job: &JobId,
+    change: &mut Change<'_>,
+    (ranges, goal, expected): (&[InstanceRange], GoalChange, Version),
+    caller: &Caller,
+) -> Result<Option<GoalOutcome>, ApiError> {
+    let stored = match change.look().await? {
+        Look::Made(_) => return Ok(Some(GoalOutcome::Done)),
+        Look::Gone => return Ok(Some(GoalOutcome::NotFound)),
+        Look::There(stored) => stored,
+    };
+    let actual = stored.record.version;
+    if expected != 0 && expected != actual {
+        return Ok(Some(GoalOutcome::Conflict(Versions { expected, actual })));
+    }
+    let count = stored.record.instance_count;
+    if ranges.iter().any(|(_, last)| *last >= count) {
+        return Ok(Some(GoalOutcome::OutOfRange(count)));
+    }
+    let mut record = asked(job, &stored, ranges, goal)?;
+    record.updated_at = records.now();
+    record.updated_by.clone_from(&caller.name);
+    record.sign(change.id);
+    let key = keys::desired_job(records.shard(job), job.as_str());
+    let txn = Txn::new().when_unchanged(key.clone(), stored.modified).put(key, encoded(&record)?);
+    Ok(change.commit(txn, &stored).await?.then_some(GoalOutcome::Done))
+}
+
+/// The job's next record, in which it is asked.
+fn asked(
+    job: &JobId,
+    stored: &Stored<JobRecord>,
+    ranges: &[InstanceRange],
+    change: GoalChange,
+) -> Result<JobRecord, ApiError> {
+    let mut record = stored.record.clone();
+    record.generation += 1;
+    let generation = record.generation;
+    let all = [(0, u32::MAX)];
+    for (first, last) in if ranges.is_empty() { &all[..] } else { ranges } {
+        if !record.goals.change(*first, *last, |goal| change.apply(goal, generation)) {
+            let max = limits::MAX_GOAL_RANGES;
+            return Err(ApiError::new(
+                Code::ResourceExhausted,
+                format!(
+                    "job {job} has more than {max} separate ranges of instances with requests \
+                     of their own; ask for larger ranges, or for the whole job"
+                ),
+            ));
+        }
+    }
+    Ok(record)
 }
 
 fn check(ranges: &[InstanceRange]) -> Result<(), ApiError> {

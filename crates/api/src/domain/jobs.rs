@@ -1,14 +1,17 @@
 //! Jobs: create, read, change, delete. Each change is one transaction on the job's own keys, however
-//! many instances it has, guarded by a compare on the job's record; nothing is ever locked.
+//! many instances it has, guarded by a compare on the job's record; nothing is ever locked. Creations and
+//! deletions compare the deletions of the job's place, too: that there is no job is no revision.
 
 use std::sync::Arc;
 
 use peloton_model::{
-    Change, ConfigRecord, InstanceId, JobConfig, JobId, JobRecord, Version, fields_changed, limits,
+    ConfigRecord, Deletion, InstanceId, JobConfig, JobId, JobRecord, Version, fields_changed,
+    limits,
 };
 use peloton_store::{Txn, keys};
 
-use super::records::{Commit, Stored, contended, encoded};
+use super::change::{Change, Look};
+use super::records::{Stored, encoded};
 use super::{Caller, GoalChange, GoalOutcome, JobPage, JobStatus, PageRequest, Records};
 use super::{StoredConfig, Versions, goals, query, status};
 use crate::ApiError;
@@ -35,7 +38,9 @@ pub struct JobView {
 pub enum Created {
     /// It is there, durably.
     Created,
-    /// There was one already.
+    /// There was one already, with the same configuration.
+    Same,
+    /// There was one already, with another configuration.
     AlreadyExists,
 }
 
@@ -46,6 +51,8 @@ pub enum Deleted {
     Deleted,
     /// There is none.
     NotFound,
+    /// The job has another version than expected.
+    Conflict(Versions),
 }
 
 /// What came of a change.
@@ -68,10 +75,18 @@ impl Jobs {
         Self { records }
     }
 
-    /// Creates a job.
+    /// The same for one answer from what is at hand; see [`Records::stale`].
+    #[must_use]
+    pub fn stale(&self) -> Self {
+        Self::new(Arc::new(self.records.stale()))
+    }
+
+    /// Creates a job. Where there is one with the same configuration, nothing is changed: what was asked of
+    /// its instances since stays.
     ///
     /// # Errors
-    /// `invalid-argument` with everything that is wrong with the configuration; `unavailable`.
+    /// `invalid-argument` with everything that is wrong with the configuration; `unavailable`; `aborted`
+    /// when others created and deleted it until the deadline.
     pub async fn create(
         &self,
         job: &JobId,
@@ -79,8 +94,35 @@ impl Jobs {
         caller: &Caller,
     ) -> Result<Created, ApiError> {
         config.validate().map_err(|errors| ApiError::fields(&errors))?;
+        let mut change = Change::new(&self.records, job, caller);
+        loop {
+            let tried = self.try_create(job, &config, caller, &mut change).await;
+            if let Some(created) = change.after(tried).await? {
+                return Ok(created);
+            }
+        }
+    }
+
+    async fn try_create(
+        &self,
+        job: &JobId,
+        config: &JobConfig,
+        caller: &Caller,
+        change: &mut Change<'_>,
+    ) -> Result<Option<Created>, ApiError> {
+        let place = change.look_to_create().await?;
+        if place.made {
+            return Ok(Some(Created::Created));
+        }
+        if let Some(stored) = &place.job {
+            let current = change.config(stored).await?;
+            return Ok(current.map(|current| match *current.record.config == *config {
+                true => Created::Same,
+                false => Created::AlreadyExists,
+            }));
+        }
         let now = self.records.now();
-        let record = JobRecord {
+        let mut record = JobRecord {
             version: 1,
             generation: 1,
             labels: config.labels.clone(),
@@ -90,18 +132,16 @@ impl Jobs {
             updated_by: caller.name.clone(),
             ..Default::default()
         };
-        let config = config_record(1, config, now, caller);
+        record.sign(change.id);
+        let config = config_record(1, config.clone(), now, caller);
         let shard = self.records.shard(job);
         let key = keys::desired_job(shard, job.as_str());
-        let value = encoded(&record)?;
         let txn = Txn::new()
             .when_absent(key.clone())
+            .when_unchanged(Records::deletions_key(job), place.deletions.modified)
             .put(keys::desired_config(shard, job.as_str(), 1), encoded(&config)?)
-            .put(key.clone(), value.clone());
-        Ok(match self.records.commit(txn, &key, Some(&value), caller).await? {
-            Commit::Done => Created::Created,
-            Commit::Conflict => Created::AlreadyExists,
-        })
+            .put(key, encoded(&record)?);
+        Ok(change.commit_at(txn, &place).await?.then_some(Created::Created))
     }
 
     /// Reads a job.
@@ -138,40 +178,55 @@ impl Jobs {
         caller: &Caller,
     ) -> Result<Updated, ApiError> {
         config.validate().map_err(|errors| ApiError::fields(&errors))?;
-        for attempt in 1.. {
-            let Some((stored, current)) = self.records.job_with_config(job).await? else {
-                return Ok(Updated::NotFound);
-            };
-            let actual = stored.record.version;
-            if expected != 0 && expected != actual {
-                return Ok(Updated::Conflict(Versions { expected, actual }));
-            }
-            let changes = fields_changed(&current.record.config, &config);
-            let upgrades = changes.iter().filter(|change| change.needs_upgrade);
-            let upgrades: Vec<_> = upgrades.map(|Change { field, .. }| field.clone()).collect();
-            if !upgrades.is_empty() {
-                return Ok(Updated::NeedsUpgrade(upgrades));
-            }
-            if changes.is_empty() {
-                return Ok(Updated::Updated(actual));
-            }
-            match self.put_version(job, &stored, config.clone(), caller).await? {
-                Commit::Done => return Ok(Updated::Updated(actual + 1)),
-                Commit::Conflict if self.records.pause(attempt, caller).await => {}
-                Commit::Conflict => break,
+        let mut change = Change::new(&self.records, job, caller);
+        loop {
+            let tried = self.try_update(job, &config, expected, caller, &mut change).await;
+            if let Some(updated) = change.after(tried).await? {
+                return Ok(updated);
             }
         }
-        Err(contended(job))
+    }
+
+    async fn try_update(
+        &self,
+        job: &JobId,
+        config: &JobConfig,
+        expected: Version,
+        caller: &Caller,
+        change: &mut Change<'_>,
+    ) -> Result<Option<Updated>, ApiError> {
+        let stored = match change.look().await? {
+            Look::Made(version) => return Ok(Some(Updated::Updated(version))),
+            Look::Gone => return Ok(Some(Updated::NotFound)),
+            Look::There(stored) => stored,
+        };
+        let actual = stored.record.version;
+        if expected != 0 && expected != actual {
+            return Ok(Some(Updated::Conflict(Versions { expected, actual })));
+        }
+        let Some(current) = change.config(&stored).await? else { return Ok(None) };
+        let changes = fields_changed(&current.record.config, config);
+        let upgrades = changes.iter().filter(|change| change.needs_upgrade);
+        let upgrades: Vec<_> = upgrades.map(|change| change.field.clone()).collect();
+        if !upgrades.is_empty() {
+            return Ok(Some(Updated::NeedsUpgrade(upgrades)));
+        }
+        if changes.is_empty() {
+            return Ok(Some(Updated::Updated(actual)));
+        }
+        let txn = self.next_version(job, &stored, config.clone(), caller, change.id)?;
+        Ok(change.commit(txn, &stored).await?.then_some(Updated::Updated(actual + 1)))
     }
 
     /// Makes the next version, if the job is still as it was read.
-    async fn put_version(
+    fn next_version(
         &self,
         job: &JobId,
         stored: &Stored<JobRecord>,
         config: JobConfig,
         caller: &Caller,
-    ) -> Result<Commit, ApiError> {
+        id: u64,
+    ) -> Result<Txn, ApiError> {
         let now = self.records.now();
         let version = stored.record.version + 1;
         let mut goals = stored.record.goals.clone();
@@ -179,7 +234,7 @@ impl Jobs {
         // what was asked of all instances, whatever their number, does.
         let of_all = goals.get(InstanceId::MAX);
         goals.change(config.instance_count, InstanceId::MAX, |goal| *goal = of_all);
-        let record = JobRecord {
+        let mut record = JobRecord {
             version,
             goals,
             generation: stored.record.generation + 1,
@@ -189,18 +244,18 @@ impl Jobs {
             updated_by: caller.name.clone(),
             ..stored.record.clone()
         };
+        record.sign(id);
         let config = config_record(version, config, now, caller);
         let shard = self.records.shard(job);
         let key = keys::desired_job(shard, job.as_str());
-        let value = encoded(&record)?;
         let mut txn = Txn::new()
             .when_unchanged(key.clone(), stored.modified)
             .put(keys::desired_config(shard, job.as_str(), version), encoded(&config)?)
-            .put(key.clone(), value.clone());
+            .put(key, encoded(&record)?);
         if let Some(old) = version.checked_sub(limits::KEPT_VERSIONS).filter(|old| *old > 0) {
             txn = txn.delete(keys::desired_config(shard, job.as_str(), old));
         }
-        self.records.commit(txn, &key, Some(&value), caller).await
+        Ok(txn)
     }
 
     /// Deletes a job with all its configurations. Its shard sees that, ends the tasks and releases
@@ -209,23 +264,65 @@ impl Jobs {
     /// # Errors
     /// `unavailable`; `aborted` when others changed the job until the deadline.
     pub async fn delete(&self, job: &JobId, caller: &Caller) -> Result<Deleted, ApiError> {
-        let shard = self.records.shard(job);
-        let key = keys::desired_job(shard, job.as_str());
-        for attempt in 1.. {
-            let Some(stored) = self.records.job(job).await? else { return Ok(Deleted::NotFound) };
-            // Compared by revision and not by existence: a repeated deletion must not hit a job of
-            // the same name that was created in between.
-            let txn = Txn::new()
-                .when_unchanged(key.clone(), stored.modified)
-                .delete(key.clone())
-                .delete_range(keys::desired_configs(shard, job.as_str()));
-            match self.records.commit(txn, &key, None, caller).await? {
-                Commit::Done => return Ok(Deleted::Deleted),
-                Commit::Conflict if self.records.pause(attempt, caller).await => {}
-                Commit::Conflict => break,
+        self.delete_if(job, 0, caller).await
+    }
+
+    /// The same, if the job has the version expected; 0 expects none in particular.
+    ///
+    /// # Errors
+    /// As [`Jobs::delete`].
+    pub async fn delete_if(
+        &self,
+        job: &JobId,
+        expected: Version,
+        caller: &Caller,
+    ) -> Result<Deleted, ApiError> {
+        let mut change = Change::new(&self.records, job, caller);
+        loop {
+            let tried = self.try_delete(job, expected, caller, &mut change).await;
+            if let Some(deleted) = change.after(tried).await? {
+                return Ok(deleted);
             }
         }
-        Err(contended(job))
+    }
+
+    async fn try_delete(
+        &self,
+        job: &JobId,
+        expected: Version,
+        caller: &Caller,
+        change: &mut Change<'_>,
+    ) -> Result<Option<Deleted>, ApiError> {
+        let place = change.look_to_delete().await?;
+        if place.made {
+            return Ok(Some(Deleted::Deleted));
+        }
+        let Some(stored) = &place.job else { return Ok(Some(Deleted::NotFound)) };
+        let actual = stored.record.version;
+        if expected != 0 && expected != actual {
+            return Ok(Some(Deleted::Conflict(Versions { expected, actual })));
+        }
+        let deletion = Deletion {
+            job: job.clone(),
+            incarnation: stored.created.0,
+            generation: stored.record.generation,
+            receipts: stored.record.receipts.clone(),
+            id: change.id,
+            at: self.records.now(),
+            by: caller.name.clone(),
+        };
+        let deletions = place.deletions.record.clone().with(deletion);
+        let shard = self.records.shard(job);
+        let (key, gone) = (keys::desired_job(shard, job.as_str()), Records::deletions_key(job));
+        // Compared by revision and not by existence: a deletion must not hit a job of the same name
+        // that was created since.
+        let txn = Txn::new()
+            .when_unchanged(key.clone(), stored.modified)
+            .when_unchanged(gone.clone(), place.deletions.modified)
+            .delete(key)
+            .delete_range(keys::desired_configs(shard, job.as_str()))
+            .put(gone, encoded(&deletions)?);
+        Ok(change.commit_at(txn, &place).await?.then_some(Deleted::Deleted))
     }
 
     /// Starts, stops or restarts all instances, those that are added later, too.
@@ -238,7 +335,21 @@ impl Jobs {
         change: GoalChange,
         caller: &Caller,
     ) -> Result<GoalOutcome, ApiError> {
-        goals::change(&self.records, job, &[], change, caller).await
+        self.change_if(job, change, 0, caller).await
+    }
+
+    /// The same, if the job has the version expected; 0 expects none in particular.
+    ///
+    /// # Errors
+    /// As [`Jobs::change`].
+    pub async fn change_if(
+        &self,
+        job: &JobId,
+        change: GoalChange,
+        expected: Version,
+        caller: &Caller,
+    ) -> Result<GoalOutcome, ApiError> {
+        goals::change(&self.records, job, &[], change, expected, caller).await
     }
 
     /// How a job is doing; also of one that was deleted, while something of it is left.

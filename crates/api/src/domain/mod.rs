@@ -3,6 +3,7 @@
 //! the moment, makes no difference to them. That is what makes every master equal.
 
 mod cache;
+mod change;
 mod goals;
 mod jobs;
 mod query;
@@ -57,12 +58,18 @@ pub struct Caller {
     pub name: String,
     /// When it stops waiting.
     pub deadline: Instant,
+    /// The id of what it asks, if it has one: under the same id a change is made once, however often and
+    /// of however many masters it is asked.
+    pub request: Option<u64>,
+    /// Whether the caller has asked it before, without an answer.
+    pub repeats: bool,
 }
 
 impl Caller {
     /// A caller that waits for `patience`.
     pub fn new(name: impl Into<String>, patience: Duration) -> Self {
-        Self { name: name.into(), deadline: Instant::now() + patience }
+        let deadline = Instant::now() + patience;
+        Self { name: name.into(), deadline, request: None, repeats: false }
     }
 
     /// Whether the caller has stopped waiting.

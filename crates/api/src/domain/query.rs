@@ -119,7 +119,7 @@ async fn scan(records: &Records, cursor: &Cursor) -> Result<Scanned, ApiError> {
     if let Some(job) = &cursor.job {
         range = range.after(&keys::desired_job(cursor.shard, job.as_str()));
     }
-    let page = records.store().range(RangeRequest::new(range).limit(SCAN_KEYS)).await?;
+    let page = records.range(RangeRequest::new(range).limit(SCAN_KEYS)).await?;
     let mut batch = Vec::with_capacity(page.kvs.len());
     for kv in &page.kvs {
         let Some(keys::ParsedKey::DesiredJob { job, .. }) = keys::parse(&kv.key) else { continue };
@@ -137,7 +137,7 @@ async fn view(
     job: JobId,
     stored: Stored<JobRecord>,
 ) -> Result<Option<JobView>, ApiError> {
-    let config = records.config(&job, stored.created, stored.record.version).await?;
+    let config = records.config(&job, &stored, stored.record.version).await?;
     Ok(config.map(|config| JobView { id: job, record: stored.record, config }))
 }
 

@@ -1,13 +1,16 @@
-//! Typed access to the store's records, and commits whose outcome is known.
+//! Typed access to the store's records: the latest ones, or those at hand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use peloton_model::{
-    ClusterRecord, Code, ConfigRecord, JobId, JobRecord, JobSummary, Version, decode_record,
-    encode_record, shard_of,
+    ClusterRecord, Code, ConfigRecord, DeletionsRecord, JobId, JobRecord, JobSummary, Version,
+    decode_record, encode_record, shard_of,
 };
-use peloton_store::{Key, KeyValue, Revision, Store, StoreError, Txn, TxnResult, Value, keys};
+use peloton_store::{
+    Key, KeyRange, KeyValue, RangeRequest, RangeResponse, Revision, Store, Value, keys,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -15,13 +18,11 @@ use tokio::time::Instant;
 use super::{Caller, Clock, ConfigCache, Random, StoredConfig, system_random};
 use crate::ApiError;
 
-/// How often a commit whose outcome is unknown is repeated; each waits longer.
-const UNKNOWN_ATTEMPTS: u32 = 6;
+/// The places at which deletions are kept: few keys for ever, and still hardly ever two busy jobs at one.
+const DELETION_PLACES: u16 = 1024;
 /// How often a job and its configuration are read until both are of one job. A job would have to be
 /// deleted and created anew between the reads each time.
 const READ_ATTEMPTS: u32 = 4;
-/// The longest wait between two tries.
-const MAX_WAIT_MS: u64 = 64;
 
 /// A record with the revisions of its key.
 #[derive(Debug, Clone)]
@@ -34,22 +35,16 @@ pub(super) struct Stored<T> {
     pub modified: Revision,
 }
 
-/// How a commit ended.
-#[derive(Debug)]
-pub(super) enum Commit {
-    /// It is durable.
-    Done,
-    /// Somebody else was first.
-    Conflict,
-}
-
-/// The store, as records of the model.
+/// The store, as records of the model. Cheap to clone.
+#[derive(Clone)]
 pub struct Records {
     store: Arc<dyn Store>,
     shards: u16,
     clock: Clock,
     random: Random,
-    configs: ConfigCache,
+    configs: Arc<ConfigCache>,
+    /// Of reads from what is at hand: the oldest revision that any of them was of.
+    as_of: Option<Arc<AtomicI64>>,
 }
 
 impl std::fmt::Debug for Records {
@@ -62,14 +57,29 @@ impl Records {
     /// Over a store of a cluster with so many shards (`meta/cluster`).
     #[must_use]
     pub fn new(store: Arc<dyn Store>, shards: u16, clock: Clock) -> Self {
-        let random = system_random();
-        Self { store, shards: shards.max(1), clock, random, configs: ConfigCache::default() }
+        let (random, configs) = (system_random(), Arc::default());
+        Self { store, shards: shards.max(1), clock, random, configs, as_of: None }
     }
 
     /// The same with random numbers from elsewhere.
     #[must_use]
     pub fn with_random(self, random: Random) -> Self {
         Self { random, ..self }
+    }
+
+    /// The same for one answer from what is at hand: it may be old, and is there while the store can commit
+    /// nothing.
+    #[must_use]
+    pub fn stale(&self) -> Self {
+        Self { as_of: Some(Arc::new(AtomicI64::new(i64::MAX))), ..self.clone() }
+    }
+
+    /// The revision that everything read from what is at hand is at least of; `None` where the latest was
+    /// read, or nothing.
+    #[must_use]
+    pub fn as_of(&self) -> Option<Revision> {
+        let oldest = self.as_of.as_ref()?.load(Ordering::Relaxed);
+        (oldest != i64::MAX).then_some(Revision(oldest))
     }
 
     /// The store.
@@ -96,13 +106,50 @@ impl Records {
         (self.clock)()
     }
 
+    /// A random number.
+    pub(super) fn random(&self) -> u64 {
+        (self.random)()
+    }
+
+    /// A key, if it exists.
+    async fn get(&self, key: Key) -> Result<Option<KeyValue>, ApiError> {
+        if self.as_of.is_none() {
+            return Ok(self.store.get(key).await?.kv);
+        }
+        let page = self.range(RangeRequest::new(KeyRange::key(key)).limit(1)).await?;
+        Ok(page.kvs.into_iter().next())
+    }
+
+    /// A page of a range.
+    pub(super) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, ApiError> {
+        let Some(as_of) = &self.as_of else { return Ok(self.store.range(request).await?) };
+        let page = self.store.range_stale(request).await?;
+        as_of.fetch_min(page.revision.0, Ordering::Relaxed);
+        Ok(page)
+    }
+
+    /// A range, all of one revision; of what is at hand, where the next page may be elsewhere, each page of
+    /// its own.
+    pub(super) async fn range_all(&self, range: KeyRange) -> Result<Vec<KeyValue>, ApiError> {
+        let mut request = RangeRequest::new(range);
+        let mut kvs: Vec<KeyValue> = Vec::new();
+        loop {
+            let page = self.range(request.clone()).await?;
+            kvs.extend(page.kvs);
+            let (Some(last), true) = (kvs.last(), page.more) else { return Ok(kvs) };
+            request.range = request.range.after(&last.key);
+            if self.as_of.is_none() {
+                request.revision = Some(page.revision);
+            }
+        }
+    }
+
     /// A record, if its key exists.
     pub(super) async fn read<T: DeserializeOwned>(
         &self,
         key: Key,
     ) -> Result<Option<Stored<T>>, ApiError> {
-        let response = self.store.get(key).await?;
-        response.kv.as_ref().map(stored).transpose()
+        self.get(key).await?.as_ref().map(stored).transpose()
     }
 
     /// What was decided when the cluster was created, if it is recorded.
@@ -124,21 +171,43 @@ impl Records {
         Ok(self.read(key).await?.map(|stored| stored.record))
     }
 
-    /// A configuration of the job that was created by `incarnation`, if it is there.
+    /// The key of the last deletions at the job's place.
+    pub(super) fn deletions_key(job: &JobId) -> Key {
+        keys::deletions(shard_of(job, DELETION_PLACES).0)
+    }
+
+    /// The last deletions at the job's place.
+    pub(super) async fn deletions(&self, job: &JobId) -> Result<Stored<DeletionsRecord>, ApiError> {
+        let none = Stored {
+            record: DeletionsRecord::default(),
+            created: Revision::ZERO,
+            modified: Revision::ZERO,
+        };
+        Ok(self.read(Self::deletions_key(job)).await?.unwrap_or(none))
+    }
+
+    /// A configuration of the job, if it is there. One that was stored after the job was read may be of a
+    /// later job of the name: it is not taken for the job's current one or an older one, and never kept.
     pub(super) async fn config(
         &self,
-        job: &JobId,
-        incarnation: Revision,
+        id: &JobId,
+        job: &Stored<JobRecord>,
         version: Version,
     ) -> Result<Option<Arc<StoredConfig>>, ApiError> {
-        if let Some(config) = self.configs.get(job, incarnation, version) {
+        if let Some(config) = self.configs.get(id, job.created, version) {
             return Ok(Some(config));
         }
-        let key = keys::desired_config(self.shard(job), job.as_str(), version);
-        let Some(kv) = self.store.get(key).await?.kv else { return Ok(None) };
+        let key = keys::desired_config(self.shard(id), id.as_str(), version);
+        let Some(kv) = self.get(key).await? else { return Ok(None) };
+        let is_later = kv.mod_revision > job.modified;
+        if is_later && version <= job.record.version {
+            return Ok(None);
+        }
         let record: ConfigRecord = stored(&kv)?.record;
         let config = Arc::new(StoredConfig { record, size_bytes: kv.value.len() });
-        self.configs.insert(job, incarnation, Arc::clone(&config));
+        if !is_later && kv.mod_revision >= job.created {
+            self.configs.insert(id, job.created, Arc::clone(&config));
+        }
         Ok(Some(config))
     }
 
@@ -150,49 +219,18 @@ impl Records {
         for _ in 0..READ_ATTEMPTS {
             let Some(record) = self.job(job).await? else { return Ok(None) };
             let version = record.record.version;
-            if let Some(config) = self.config(job, record.created, version).await? {
+            if let Some(config) = self.config(job, &record, version).await? {
                 return Ok(Some((record, config)));
             }
         }
         Err(ApiError::internal(format!("job {job} has no configuration in the store")))
     }
 
-    /// Commits a transaction that, among others, puts `value` at `key` (or deletes it, with `None`),
-    /// under a compare of that key which does not hold once it is done. So a transaction whose
-    /// outcome got lost is repeated: if it had happened, the conflict shows our own change.
-    pub(super) async fn commit(
-        &self,
-        txn: Txn,
-        key: &Key,
-        value: Option<&Value>,
-        caller: &Caller,
-    ) -> Result<Commit, ApiError> {
-        let mut lost: Option<StoreError> = None;
-        for attempt in 1.. {
-            match self.store.commit(txn.clone()).await {
-                Ok(TxnResult::Committed { .. }) => return Ok(Commit::Done),
-                Ok(TxnResult::Conflict { current, .. }) => {
-                    let found = current.iter().flatten().find(|kv| kv.key == *key);
-                    let ours = lost.is_some() && found.map(|kv| &kv.value) == value;
-                    return Ok(if ours { Commit::Done } else { Commit::Conflict });
-                }
-                Err(error) if error.is_unknown() => lost = Some(error),
-                Err(error) if error.is_retryable() && lost.is_some() => {}
-                Err(error) => return Err(error.into()),
-            }
-            if attempt >= UNKNOWN_ATTEMPTS || !self.pause(attempt, caller).await {
-                break;
-            }
-        }
-        let reason = lost.map_or_else(String::new, |error| error.to_string());
-        Err(StoreError::Unknown { reason }.into())
-    }
-
     /// Waits before the try after the `attempt`-th, at random within a growing bound, so that masters
     /// that met once do not meet again. Whether the caller still waits.
-    pub(super) async fn pause(&self, attempt: u32, caller: &Caller) -> bool {
-        let bound_ms = (1_u64 << attempt.min(16)).min(MAX_WAIT_MS);
-        let until = Instant::now() + Duration::from_millis((self.random)() % bound_ms + 1);
+    pub(super) async fn pause(&self, attempt: u32, max_ms: u64, caller: &Caller) -> bool {
+        let bound_ms = (1_u64 << attempt.min(16)).min(max_ms);
+        let until = Instant::now() + Duration::from_millis(self.random() % bound_ms + 1);
         tokio::time::sleep_until(until.min(caller.deadline)).await;
         !caller.is_gone()
     }

@@ -10,7 +10,7 @@ use peloton_model::{
     AgentId, AgentRecord, FieldError, FrameworkId, FrameworkRecord, InstanceId, InstanceRecord,
     JobId, JobRecord, JobSummary, RunNumber, RunRecord, TaskState, Version,
 };
-use peloton_store::{KeyRange, Pager, RangeRequest, keys};
+use peloton_store::keys;
 
 use super::records::{Stored, stored};
 use super::time::rfc3339;
@@ -120,6 +120,18 @@ impl Tasks {
         Self { records }
     }
 
+    /// The same for one answer from what is at hand; see [`Records::stale`].
+    #[must_use]
+    pub fn stale(&self) -> Self {
+        Self::new(Arc::new(self.records.stale()))
+    }
+
+    /// The records that this works on.
+    #[must_use]
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
     /// Reads an instance.
     ///
     /// # Errors
@@ -194,7 +206,7 @@ impl Tasks {
         let Some(job) = self.job(job).await? else { return Ok(Found::NotFound) };
         let range = keys::actual_instance_runs(job.shard, job.id.as_str(), instance);
         let mut ended: Vec<InstanceRecord> = Vec::new();
-        for kv in self.range(range).await? {
+        for kv in self.records.range_all(range).await? {
             let RunRecord { instance, outcome } = stored(&kv)?.record;
             let own = job.summary.as_ref().is_some_and(|s| job.is_own(s, instance.run));
             if own && instance.run != current.record.run {
@@ -221,7 +233,7 @@ impl Tasks {
         change: GoalChange,
         caller: &Caller,
     ) -> Result<GoalOutcome, ApiError> {
-        goals::change(&self.records, job, ranges, change, caller).await
+        goals::change(&self.records, job, ranges, change, 0, caller).await
     }
 
     async fn job(&self, id: &JobId) -> Result<Option<Job>, ApiError> {
@@ -248,7 +260,7 @@ impl Tasks {
         }
         let mut all: Vec<_> = (first..until).map(|i| (i, job.unrecorded())).collect();
         let range = keys::actual_instances_between(job.shard, job.id.as_str(), first, until);
-        for kv in self.range(range).await? {
+        for kv in self.records.range_all(range).await? {
             let Some(keys::ParsedKey::ActualInstance { instance, .. }) = keys::parse(&kv.key)
             else {
                 continue;
@@ -258,15 +270,6 @@ impl Tasks {
             }
         }
         Ok(all)
-    }
-
-    async fn range(&self, range: KeyRange) -> Result<Vec<peloton_store::KeyValue>, ApiError> {
-        let mut pager = Pager::new(RangeRequest::new(range));
-        let mut kvs = Vec::new();
-        while let Some(page) = pager.next(self.records.store()).await? {
-            kvs.extend(page.kvs);
-        }
-        Ok(kvs)
     }
 
     async fn views(
@@ -316,7 +319,7 @@ impl Tasks {
             .filter(|version| *version != 0)
             .collect();
         let reads = stream::iter(versions).map(|version| async move {
-            let config = self.records.config(&job.id, job.stored.created, version).await?;
+            let config = self.records.config(&job.id, &job.stored, version).await?;
             Ok::<_, ApiError>((version, config.unwrap_or_else(|| Arc::clone(&job.config))))
         });
         reads.buffer_unordered(PARALLEL_READS).try_collect().await

@@ -1,5 +1,7 @@
 //! The procedures of ClusterManager.
 
+use std::time::Duration;
+
 use peloton_proto::peloton::cluster as pb;
 
 use super::{Answer, Api, Context};
@@ -7,18 +9,31 @@ use crate::cluster_view::{
     ClusterStatus, Connection, MasterStatus, MesosStatus, Quorum, ShardStatus, StoreEndpoint,
     StoreStatus,
 };
+use crate::domain::Records;
+
+/// How long a status waits for what was decided at the creation: it is asked for when things are bad, too.
+const CLUSTER_PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) async fn get(api: &Api, _: &Context, _: pb::GetRequest) -> Answer<pb::GetResponse> {
     let records = api.jobs.records();
-    let result = match records.cluster().await? {
-        Some(cluster) => pb::ClusterInfo {
-            name: cluster.name,
-            shard_count: cluster.shards.into(),
-            created_at: signed(cluster.created_at),
-        },
-        None => pb::ClusterInfo { shard_count: records.shards().into(), ..Default::default() },
+    Ok(pb::GetResponse { result: Some(cluster(api, records).await?) })
+}
+
+/// What was decided when the cluster was created. It never changes, so once is often enough.
+async fn cluster(api: &Api, records: &Records) -> Answer<pb::ClusterInfo> {
+    if let Some(known) = api.cluster_info.get() {
+        return Ok(known.clone());
+    }
+    let shard_count = records.shards().into();
+    let Some(cluster) = records.cluster().await? else {
+        return Ok(pb::ClusterInfo { shard_count, ..Default::default() });
     };
-    Ok(pb::GetResponse { result: Some(result) })
+    let info = pb::ClusterInfo {
+        name: cluster.name,
+        shard_count: cluster.shards.into(),
+        created_at: signed(cluster.created_at),
+    };
+    Ok(api.cluster_info.get_or_init(|| info).clone())
 }
 
 pub(super) async fn get_status(
@@ -26,7 +41,11 @@ pub(super) async fn get_status(
     _: &Context,
     _: pb::GetStatusRequest,
 ) -> Answer<pb::GetStatusResponse> {
-    Ok(pb::GetStatusResponse { result: Some(status(api.cluster.status())) })
+    let mut status = status(api.cluster.status());
+    let records = api.jobs.records().stale();
+    let asked = tokio::time::timeout(CLUSTER_PATIENCE, cluster(api, &records)).await;
+    status.cluster = asked.ok().and_then(Result::ok);
+    Ok(pb::GetStatusResponse { result: Some(status) })
 }
 
 fn signed(value: u64) -> i64 {
@@ -39,6 +58,7 @@ fn status(status: ClusterStatus) -> pb::ClusterStatus {
         shards: status.shards.into_iter().map(shard).collect(),
         store: Some(store(status.store)),
         mesos: Some(mesos(status.mesos)),
+        cluster: None,
     }
 }
 

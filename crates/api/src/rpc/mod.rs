@@ -8,8 +8,9 @@ mod task_manager;
 mod upgrade_manager;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use peloton_proto::peloton::cluster::ClusterInfo;
 use peloton_telemetry::Metrics;
 use tokio::sync::{Semaphore, watch as signal};
 
@@ -28,6 +29,8 @@ pub struct Api {
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) tasks: Tasks,
     pub(crate) cluster: Arc<dyn ClusterView>,
+    /// What was decided when the cluster was created, once it was read.
+    cluster_info: OnceLock<ClusterInfo>,
     pub(crate) metrics: CallMetrics,
     watches: Arc<Semaphore>,
     closing: signal::Sender<bool>,
@@ -54,6 +57,7 @@ impl Api {
             jobs: Arc::new(Jobs::new(Arc::clone(&records))),
             tasks: Tasks::new(records),
             cluster,
+            cluster_info: OnceLock::new(),
             metrics: CallMetrics::new(metrics),
             watches: Arc::new(Semaphore::new(MAX_WATCHES)),
             closing: signal::Sender::new(false),

@@ -3,13 +3,19 @@
 use peloton_model::JobId;
 use peloton_proto::peloton::{job, task as pb};
 
-use super::job_manager::not_found;
+use super::job_manager::{as_of, not_found};
 use super::{Answer, Api, Context};
+use crate::ApiError;
 use crate::convert::{self, job_id, job_id_to_proto};
-use crate::domain::{Found, GoalChange, GoalOutcome, PageRequest};
+use crate::domain::{Found, GoalChange, GoalOutcome, PageRequest, Tasks};
 
 fn out_of_range(job: &JobId, instance_count: u32) -> pb::InstanceIdOutOfRange {
     pb::InstanceIdOutOfRange { job_id: Some(job_id_to_proto(job)), instance_count }
+}
+
+/// The service that reads as was asked.
+fn reading(api: &Api, stale: bool) -> Tasks {
+    if stale { api.tasks.stale() } else { api.tasks.clone() }
 }
 
 pub(super) async fn get(
@@ -19,11 +25,13 @@ pub(super) async fn get(
 ) -> Answer<pb::GetResponse> {
     let job = job_id("jobId", request.job_id)?;
     let mut answer = pb::GetResponse::default();
-    match api.tasks.get(&job, request.instance_id).await? {
+    let tasks = reading(api, request.stale);
+    match tasks.get(&job, request.instance_id).await? {
         Found::Found(task) => answer.result = Some(convert::task_info(&task, true)),
         Found::NotFound => answer.not_found = Some(not_found(&job)),
         Found::OutOfRange(count) => answer.out_of_range = Some(out_of_range(&job, count)),
     }
+    answer.as_of_revision = as_of(tasks.records());
     Ok(answer)
 }
 
@@ -37,7 +45,8 @@ pub(super) async fn list(
     let page = PageRequest { limit: request.limit, token: request.page_token };
     let with_config = !request.without_config;
     let mut answer = pb::ListResponse::default();
-    match api.tasks.list(&job, range, &page, with_config).await? {
+    let tasks = reading(api, request.stale);
+    match tasks.list(&job, range, &page, with_config).await? {
         Some(page) => {
             let infos = page.tasks.iter().map(|t| (t.instance, convert::task_info(t, with_config)));
             answer.result = Some(pb::TaskList { value: infos.collect() });
@@ -45,6 +54,7 @@ pub(super) async fn list(
         }
         None => answer.not_found = Some(not_found(&job)),
     }
+    answer.as_of_revision = as_of(tasks.records());
     Ok(answer)
 }
 
@@ -64,6 +74,9 @@ async fn change(
         GoalOutcome::Done => (None, None),
         GoalOutcome::NotFound => (Some(not_found(&job)), None),
         GoalOutcome::OutOfRange(count) => (None, Some(out_of_range(&job, count))),
+        GoalOutcome::Conflict(_) => {
+            return Err(ApiError::internal("a conflict of versions where none is expected"));
+        }
     })
 }
 
@@ -105,7 +118,8 @@ pub(super) async fn get_history(
     let job = job_id("jobId", request.job_id)?;
     let instance = request.instance_id;
     let mut answer = pb::GetHistoryResponse::default();
-    match api.tasks.history(&job, instance, request.limit).await? {
+    let tasks = reading(api, request.stale);
+    match tasks.history(&job, instance, request.limit).await? {
         Found::Found(runs) => {
             let runs = runs.iter().map(|run| convert::run_info(job.as_str(), instance, run));
             answer.result = Some(pb::RunList { runs: runs.collect() });
@@ -113,5 +127,6 @@ pub(super) async fn get_history(
         Found::NotFound => answer.not_found = Some(not_found(&job)),
         Found::OutOfRange(count) => answer.out_of_range = Some(out_of_range(&job, count)),
     }
+    answer.as_of_revision = as_of(tasks.records());
     Ok(answer)
 }

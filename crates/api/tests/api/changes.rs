@@ -28,7 +28,7 @@ async fn of_many_creations_one_wins() {
     for i in 0..CALLERS {
         let master = masters[i % 2].clone();
         tasks.spawn(async move {
-            let create = json!({"id": {"value": "a"}, "config": config(1)});
+            let create = json!({"id": {"value": "a"}, "config": config(1 + i as u32)});
             master.call("JobManager.Create", create).await.get("result").is_some()
         });
     }

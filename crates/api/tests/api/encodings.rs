@@ -47,7 +47,11 @@ async fn the_same_request_gets_the_same_answer_in_both() {
 
     // Made in the one or the other encoding, read in the one or the other.
     for name in ["g", "y", "none"] {
-        let got = jobs.get(pb::GetRequest { id: id(name) }).await.unwrap().into_inner();
+        let got = jobs
+            .get(pb::GetRequest { id: id(name), ..Default::default() })
+            .await
+            .unwrap()
+            .into_inner();
         let by_json = master.call("JobManager.Get", json!({"id": {"value": name}})).await;
         assert_eq!(to_json(&got).unwrap(), by_json);
         let request = task_pb::ListRequest { job_id: id(name), ..Default::default() };
@@ -55,19 +59,23 @@ async fn the_same_request_gets_the_same_answer_in_both() {
         let by_json = master.call("TaskManager.List", json!({"jobId": {"value": name}})).await;
         assert_eq!(to_json(&got).unwrap(), by_json);
     }
-    let configs = [id("g"), id("y")].map(|id| pb::GetRequest { id });
+    let configs = [id("g"), id("y")].map(|id| pb::GetRequest { id, ..Default::default() });
     let [g, y] = configs;
     let (g, y) = (jobs.get(g).await.unwrap(), jobs.get(y).await.unwrap());
     assert_eq!(g.into_inner(), y.into_inner());
-    let again = jobs.create(create).await.unwrap().into_inner();
-    assert!(again.already_exists.is_some());
+    let again = jobs.create(create.clone()).await.unwrap().into_inner();
+    assert_eq!(again.result, create.id);
+    let mut other = create;
+    other.config.as_mut().unwrap().instance_count += 1;
+    assert!(jobs.create(other).await.unwrap().into_inner().already_exists.is_some());
 }
 
 #[tokio::test]
 async fn errors_have_the_same_code_and_text_in_both() {
     let master = Master::start().await;
     let mut jobs = JobManagerClient::new(master.channel().await);
-    let status = jobs.get(pb::GetRequest { id: id("a/b") }).await.unwrap_err();
+    let status =
+        jobs.get(pb::GetRequest { id: id("a/b"), ..Default::default() }).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     let reply = master.yarpc("JobManager.Get", &json!({"id": {"value": "a/b"}})).await;
     assert!(reply.body.ends_with(&format!(": {}\n", status.message())));
@@ -107,6 +115,7 @@ async fn the_cluster_tells_of_itself() {
         json!({"result": {
             "masters": [{"id": "m1", "answering": true}],
             "store": {"healthy": true, "type": "memory"}, "mesos": {},
+            "cluster": expected["result"],
         }})
     );
 }

@@ -63,7 +63,7 @@ async fn a_deadline_that_passes_is_a_timeout_in_both_encodings() {
         format!("http://{}", master.address).parse().unwrap(),
     );
     let id = Some(pb::JobId { value: "a".into() });
-    let mut request = tonic::Request::new(pb::GetRequest { id: id.clone() });
+    let mut request = tonic::Request::new(pb::GetRequest { id: id.clone(), ..Default::default() });
     request.metadata_mut().insert("grpc-timeout", "99m".parse().unwrap());
     let status = client.get(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
@@ -111,7 +111,7 @@ async fn a_store_that_is_away_is_said_to_be() {
     // gRPC says, too, that nothing was done: the client may ask another master.
     let mut client = JobManagerClient::new(master.channel().await);
     let id = Some(pb::JobId { value: "a".into() });
-    let status = client.delete(pb::DeleteRequest { id }).await.unwrap_err();
+    let status = client.delete(pb::DeleteRequest { id, ..Default::default() }).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
     assert_eq!(status.metadata().get("peloton-not-executed").unwrap(), "1");
     store.set(None);

@@ -64,10 +64,17 @@ async fn a_second_creation_changes_nothing() {
     assert_eq!(
         master.yarpc("JobManager.Create", &again).await.body,
         "{\"alreadyExists\":{\"id\":{\"value\":\"a\"},\
-         \"message\":\"there is a job a already; nothing was changed\"}}\n"
+         \"message\":\"there is a job a already, with another configuration; nothing was changed\"}}\n"
     );
     let got = master.call("JobManager.Get", json!({"id": {"value": "a"}})).await;
     assert_eq!(got["result"]["instanceCount"], 1);
+    // The same again is what there is: a client that lost the answer asks once more.
+    let same = json!({"id": {"value": "a"}, "config": config(1)});
+    master.call("JobManager.Stop", json!({"id": {"value": "a"}})).await;
+    let answer = master.call("JobManager.Create", same).await;
+    assert_eq!(answer, json!({"result": {"value": "a"}}));
+    let got = master.call("JobManager.Get", json!({"id": {"value": "a"}})).await;
+    assert_eq!(got["result"]["changeLog"]["version"], 1);
 }
 
 #[tokio::test]

@@ -13,5 +13,7 @@ mod encodings;
 mod errors;
 mod faults;
 mod jobs;
+mod outcomes;
+mod stale;
 mod support;
 mod tasks;

@@ -8,13 +8,13 @@ use peloton_proto::json::JsonMessage;
 use peloton_proto::mesos::v1::{Label, Labels};
 use peloton_proto::peloton::job::{
     CreateRequest, DeleteRequest, GetRequest, JobConfig, JobInvalidState, JobStatus, QueryRequest,
-    RestartRequest, StartRequest, StopRequest, UpdateRequest,
+    RestartRequest, StartRequest, StopRequest, UpdateRequest, VersionConflict,
 };
 use peloton_proto::peloton::task;
 use serde::Serialize;
 
 use super::job_id;
-use crate::args::{ActionArgs, CreateArgs, DeleteArgs, ListArgs, UpdateArgs};
+use crate::args::{ActionArgs, CreateArgs, DeleteArgs, JobArg, ListArgs, UpdateArgs};
 use crate::exit::{Exit, Failure};
 use crate::full::Full;
 use crate::jobfile;
@@ -75,11 +75,13 @@ pub(super) async fn create(client: &Client, ui: &Ui, args: &CreateArgs) -> Resul
 async fn create_one(client: &Client, request: CreateRequest, id: &str) -> Result<(), Failure> {
     let answer = client.jobs().create(request).await?;
     if answer.already_exists.is_some() {
-        return Err(Failure::new(Exit::Conflict, format!("job {id:?} exists already")).hint(
-            format!(
-                "`peloton job update {id} -f FILE` changes it, `peloton job delete {id}` removes it"
-            ),
-        ));
+        return Err(Failure::new(
+            Exit::Conflict,
+            format!("job {id:?} exists already, with another configuration"),
+        )
+        .hint(format!(
+            "`peloton job update {id} -f FILE` changes it, `peloton job delete {id}` removes it"
+        )));
     }
     Ok(())
 }
@@ -92,19 +94,20 @@ struct JobDocument {
     config: JsonMessage,
 }
 
-pub(super) async fn get(client: &Client, ui: &Ui, job: &str) -> Result<(), Failure> {
-    let config = get_config(client, job).await?;
-    let document = JobDocument { id: job.to_owned(), config: ui::message(&config)? };
+pub(super) async fn get(client: &Client, ui: &Ui, args: &JobArg) -> Result<(), Failure> {
+    let (config, as_of) = get_config(client, &args.job, args.read.stale).await?;
+    let document = JobDocument { id: args.job.clone(), config: ui::message(&config)? };
     // For people, too, this is a document and no table.
     let yaml = serde_saphyr::to_string(&document)
         .map_err(|error| Failure::new(Exit::Failed, format!("can not write: {error}")))?;
-    ui.show(&document, || yaml)
+    ui.show_as_of(as_of, &document, || yaml)
 }
 
-/// The configuration of a job.
-async fn get_config(client: &Client, job: &str) -> Result<JobConfig, Failure> {
-    let answer = client.jobs().get(GetRequest { id: job_id(job) }).await?;
-    answer.result.ok_or_else(|| Failure::no_job(job))
+/// The configuration of a job, and the revision that it is of, if it is stale.
+async fn get_config(client: &Client, job: &str, stale: bool) -> Result<(JobConfig, i64), Failure> {
+    let answer = client.jobs().get(GetRequest { id: job_id(job), stale }).await?;
+    let config = answer.result.ok_or_else(|| Failure::no_job(job))?;
+    Ok((config, answer.as_of_revision))
 }
 
 /// A job as `job list` writes it.
@@ -124,11 +127,17 @@ pub(super) async fn list(client: &Client, ui: &Ui, args: &ListArgs) -> Result<()
     let label =
         |(key, value): &(String, String)| Label { key: key.clone(), value: Some(value.clone()) };
     let labels = args.labels.iter().map(label).collect();
-    let mut request =
-        QueryRequest { labels: Some(Labels { labels }), with_status: true, ..Default::default() };
+    let mut request = QueryRequest {
+        labels: Some(Labels { labels }),
+        with_status: true,
+        stale: args.read.stale,
+        ..Default::default()
+    };
+    let mut as_of = i64::MAX;
     let mut jobs: Vec<(String, JobConfig, JobStatus)> = Vec::new();
     loop {
         let mut answer = client.jobs().query(request.clone()).await?;
+        as_of = as_of.min(answer.as_of_revision);
         for (id, config) in answer.result {
             let status = answer.status.remove(&id).unwrap_or_default();
             jobs.push((id, config, status));
@@ -146,7 +155,7 @@ pub(super) async fn list(client: &Client, ui: &Ui, args: &ListArgs) -> Result<()
     if jobs.is_empty() {
         ui.note(if args.labels.is_empty() { "no jobs" } else { "no jobs with these labels" });
     }
-    ui.show(&document, || job_table(ui, &jobs))
+    ui.show_as_of(as_of, &document, || job_table(ui, &jobs))
 }
 
 fn job_table(ui: &Ui, jobs: &[(String, JobConfig, JobStatus)]) -> String {
@@ -184,11 +193,8 @@ pub(super) async fn update(client: &Client, ui: &Ui, args: &UpdateArgs) -> Resul
     if answer.not_found.is_some() {
         return Err(Failure::no_job(id));
     }
-    if let Some(conflict) = answer.conflict {
-        let (expected, actual) = (conflict.expected, conflict.actual);
-        let message = format!("job {id:?} has version {actual}, not {expected}: it was changed");
-        return Err(Failure::new(Exit::Conflict, message)
-            .hint(format!("`peloton job get {id}` shows it as it is; make the change in that")));
+    if let Some(found) = answer.conflict {
+        return Err(conflict(id, &found));
     }
     if let Some(needs) = answer.needs_upgrade {
         let message = format!(
@@ -208,6 +214,14 @@ pub(super) async fn update(client: &Client, ui: &Ui, args: &UpdateArgs) -> Resul
     Ok(())
 }
 
+/// Somebody else changed the job first.
+fn conflict(id: &str, conflict: &VersionConflict) -> Failure {
+    let (expected, actual) = (conflict.expected, conflict.actual);
+    let message = format!("job {id:?} has version {actual}, not {expected}: it was changed");
+    Failure::new(Exit::Conflict, message)
+        .hint(format!("`peloton job get {id}` shows it as it is; decide anew by that"))
+}
+
 pub(super) async fn act(
     client: &Client,
     ui: &Ui,
@@ -216,7 +230,7 @@ pub(super) async fn act(
 ) -> Result<(), Failure> {
     // What is so before tells later what has become of it.
     let goal = if args.watch.watch {
-        let config = get_config(client, &args.job).await?;
+        let (config, _) = get_config(client, &args.job, false).await?;
         let before = Snapshot::take(client, &args.job, args.instances.as_ref()).await?;
         Some(Goal::tasks(action, &config, before, args.instances.clone()))
     } else {
@@ -224,7 +238,7 @@ pub(super) async fn act(
     };
     match &args.instances {
         Some(instances) => act_on_tasks(client, action, &args.job, instances).await?,
-        None => act_on_job(client, action, &args.job).await?,
+        None => act_on_job(client, action, &args.job, args.expect_version).await?,
     }
     let done = Done::one(&args.job, action.going_on());
     ui.show(&done, || match &args.instances {
@@ -237,26 +251,32 @@ pub(super) async fn act(
     }
 }
 
-async fn act_on_job(client: &Client, action: Action, job: &str) -> Result<(), Failure> {
+async fn act_on_job(
+    client: &Client,
+    action: Action,
+    job: &str,
+    expected_version: u64,
+) -> Result<(), Failure> {
     let (jobs, id) = (client.jobs(), job_id(job));
-    let (not_found, invalid) = match action {
+    let (not_found, invalid, changed) = match action {
         Action::Stop => {
-            let answer = jobs.stop(StopRequest { id }).await?;
-            (answer.not_found, answer.invalid_state)
+            let answer = jobs.stop(StopRequest { id, expected_version }).await?;
+            (answer.not_found, answer.invalid_state, answer.conflict)
         }
         Action::Start => {
-            let answer = jobs.start(StartRequest { id }).await?;
-            (answer.not_found, answer.invalid_state)
+            let answer = jobs.start(StartRequest { id, expected_version }).await?;
+            (answer.not_found, answer.invalid_state, answer.conflict)
         }
         Action::Restart => {
-            let answer = jobs.restart(RestartRequest { id }).await?;
-            (answer.not_found, answer.invalid_state)
+            let answer = jobs.restart(RestartRequest { id, expected_version }).await?;
+            (answer.not_found, answer.invalid_state, answer.conflict)
         }
     };
-    match (not_found, invalid) {
-        (Some(_), _) => Err(Failure::no_job(job)),
-        (None, Some(invalid)) => Err(invalid_state(action, job, &invalid)),
-        (None, None) => Ok(()),
+    match (not_found, invalid, changed) {
+        (Some(_), ..) => Err(Failure::no_job(job)),
+        (None, Some(invalid), _) => Err(invalid_state(action, job, &invalid)),
+        (None, None, Some(found)) => Err(conflict(job, &found)),
+        (None, None, None) => Ok(()),
     }
 }
 
@@ -303,9 +323,13 @@ pub(super) async fn delete(client: &Client, ui: &Ui, args: &DeleteArgs) -> Resul
     if !args.yes {
         confirm(client, job).await?;
     }
-    let answer = client.jobs().delete(DeleteRequest { id: job_id(job) }).await?;
+    let request = DeleteRequest { id: job_id(job), expected_version: args.expect_version };
+    let answer = client.jobs().delete(request).await?;
     if answer.not_found.is_some() {
         return Err(Failure::no_job(job));
+    }
+    if let Some(found) = answer.conflict {
+        return Err(conflict(job, &found));
     }
     ui.show(&Done::one(job, "deleting"), || {
         format!("job {job}: deleting it, its instances and reservations")
@@ -322,7 +346,7 @@ async fn confirm(client: &Client, job: &str) -> Result<(), Failure> {
         return Err(Failure::usage(format!("deleting job {job:?} must be confirmed"))
             .hint("give --yes where there is nobody to ask"));
     }
-    let config = get_config(client, job).await?;
+    let (config, _) = get_config(client, job, false).await?;
     let instances = text::instances(config.instance_count);
     let question = format!("Delete job {job} and its {instances}? [y/N] ");
     let mut answer = String::new();

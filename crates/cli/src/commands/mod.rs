@@ -46,14 +46,14 @@ pub(crate) async fn run(global: Global, command: ClientCommand) -> Result<(), Fa
 async fn run_job(client: &Client, ui: &Ui, command: JobCommand) -> Result<(), Failure> {
     match command {
         JobCommand::Create(args) => job::create(client, ui, &args).await,
-        JobCommand::Get(args) => job::get(client, ui, &args.job).await,
+        JobCommand::Get(args) => job::get(client, ui, &args).await,
         JobCommand::List(args) => job::list(client, ui, &args).await,
         JobCommand::Update(args) => job::update(client, ui, &args).await,
         JobCommand::Stop(args) => job::act(client, ui, Action::Stop, &args).await,
         JobCommand::Start(args) => job::act(client, ui, Action::Start, &args).await,
         JobCommand::Restart(args) => job::act(client, ui, Action::Restart, &args).await,
         JobCommand::Delete(args) => job::delete(client, ui, &args).await,
-        JobCommand::Status(args) => status::status(client, ui, &args.job).await,
+        JobCommand::Status(args) => status::status(client, ui, &args).await,
     }
 }
 

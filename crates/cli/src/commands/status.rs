@@ -7,21 +7,24 @@ use peloton_client::Client;
 use peloton_proto::peloton::job::{GetStatusRequest, JobStatus};
 
 use super::job_id;
+use crate::args::JobArg;
 use crate::exit::Failure;
 use crate::failures::{self, Cause};
 use crate::text;
 use crate::ui::{self, Ui};
 
-pub(super) async fn status(client: &Client, ui: &Ui, job: &str) -> Result<(), Failure> {
-    let answer = client.jobs().get_status(GetStatusRequest { id: job_id(job) }).await?;
+pub(super) async fn status(client: &Client, ui: &Ui, args: &JobArg) -> Result<(), Failure> {
+    let (job, stale) = (args.job.as_str(), args.read.stale);
+    let answer = client.jobs().get_status(GetStatusRequest { id: job_id(job), stale }).await?;
     let status = answer.result.ok_or_else(|| Failure::no_job(job))?;
     // Documents are the API's answer and nothing else; and what is told besides must not cost the status.
     let failed = ui.for_people() && failures::any(&status);
     let causes = match failed {
-        true => failures::ask(client, job).await.unwrap_or_default(),
+        true => failures::ask(client, job, stale).await.unwrap_or_default(),
         false => Vec::new(),
     };
-    ui.show(&ui::full(&status)?, || page(ui, job, &status, &causes))?;
+    let document = ui::full(&status)?;
+    ui.show_as_of(answer.as_of_revision, &document, || page(ui, job, &status, &causes))?;
     if failed {
         ui.note(&format!("hint: `peloton task list {job}` shows what became of each instance"));
     }

@@ -15,25 +15,29 @@ use crate::ranges::Instances;
 use crate::text;
 use crate::ui::{self, Ui};
 
-/// The instances of a job, or those of them that are asked for, without their configurations.
+/// The instances of a job, or those of them that are asked for, without their configurations; and the
+/// revision that they are of, if they are stale.
 pub(crate) async fn list_tasks(
     client: &Client,
     job: &str,
     instances: Option<&Instances>,
-) -> Result<BTreeMap<u32, TaskInfo>, Failure> {
+    stale: bool,
+) -> Result<(BTreeMap<u32, TaskInfo>, i64), Failure> {
     let ranges: Vec<Option<InstanceRange>> = match instances {
         Some(instances) => instances.ranges().into_iter().map(Some).collect(),
         None => vec![None],
     };
-    let mut tasks = BTreeMap::new();
+    let (mut tasks, mut as_of) = (BTreeMap::new(), None);
     for range in ranges {
+        let (job_id, without_config) = (job_id(job), true);
         let mut request =
-            ListRequest { job_id: job_id(job), range, without_config: true, ..Default::default() };
+            ListRequest { job_id, range, without_config, stale, ..Default::default() };
         loop {
             let answer = client.tasks().list(request.clone()).await?;
             if answer.not_found.is_some() {
                 return Err(Failure::no_job(job));
             }
+            as_of = as_of.or(Some(i64::MAX)).min(Some(answer.as_of_revision));
             tasks.extend(answer.result.unwrap_or_default().value);
             if answer.next_page_token.is_empty() {
                 break;
@@ -41,21 +45,23 @@ pub(crate) async fn list_tasks(
             request.page_token = answer.next_page_token;
         }
     }
-    Ok(tasks)
+    Ok((tasks, as_of.unwrap_or(0)))
 }
 
-/// One instance of a job.
+/// One instance of a job, and the revision that it is of, if it is stale.
 pub(crate) async fn get_task(
     client: &Client,
     job: &str,
     instance: u32,
-) -> Result<TaskInfo, Failure> {
-    let request = GetRequest { job_id: job_id(job), instance_id: instance };
+    stale: bool,
+) -> Result<(TaskInfo, i64), Failure> {
+    let request = GetRequest { job_id: job_id(job), instance_id: instance, stale };
     let answer = client.tasks().get(request).await?;
     if let Some(out) = answer.out_of_range {
         return Err(Failure::no_instance(job, &format!("instance {instance}"), out.instance_count));
     }
-    answer.result.ok_or_else(|| Failure::no_job(job))
+    let task = answer.result.ok_or_else(|| Failure::no_job(job))?;
+    Ok((task, answer.as_of_revision))
 }
 
 #[derive(Debug, Serialize)]
@@ -64,12 +70,13 @@ struct TaskDocument {
 }
 
 pub(super) async fn list(client: &Client, ui: &Ui, args: &TaskListArgs) -> Result<(), Failure> {
-    let tasks = list_tasks(client, &args.job, args.instances.as_ref()).await?;
+    let instances = args.instances.as_ref();
+    let (tasks, as_of) = list_tasks(client, &args.job, instances, args.read.stale).await?;
     let messages: Result<_, _> = tasks.values().map(ui::full).collect();
     if tasks.is_empty() {
         ui.note("no such instances");
     }
-    ui.show(&TaskDocument { tasks: messages? }, || task_table(ui, &tasks))
+    ui.show_as_of(as_of, &TaskDocument { tasks: messages? }, || task_table(ui, &tasks))
 }
 
 fn task_table(ui: &Ui, tasks: &BTreeMap<u32, TaskInfo>) -> String {
@@ -96,9 +103,9 @@ fn task_table(ui: &Ui, tasks: &BTreeMap<u32, TaskInfo>) -> String {
 }
 
 pub(super) async fn get(client: &Client, ui: &Ui, args: &TaskArg) -> Result<(), Failure> {
-    let task = get_task(client, &args.job, args.instance).await?;
+    let (task, as_of) = get_task(client, &args.job, args.instance, args.read.stale).await?;
     let none = RuntimeInfo::default();
-    ui.show(&ui::full(&task)?, || {
+    ui.show_as_of(as_of, &ui::full(&task)?, || {
         page(&args.job, args.instance, task.runtime.as_ref().unwrap_or(&none))
     })
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use peloton_proto::mesos::v1::{CommandInfo, Label, Labels, TaskId, TimeInfo};
 use peloton_proto::peloton::changelog::ChangeLog;
+use peloton_proto::peloton::cluster::store_status::Quorum;
 use peloton_proto::peloton::cluster::{
-    ClusterStatus, Connection, Master, MesosStatus, Shard, StoreStatus,
+    ClusterInfo, ClusterStatus, Connection, Master, MesosStatus, Shard, StoreEndpoint, StoreStatus,
 };
 use peloton_proto::peloton::job::{
     JobConfig, JobId, JobState, JobStatus, JobType, Lacking, ResourceConfig, WaitingInstances,
@@ -110,36 +111,82 @@ pub(crate) fn task(job: &str, instance: u32, state: TaskState, run: u64) -> Task
     TaskInfo { instance_id: instance, job_id: id(job), job_config: None, runtime: Some(runtime) }
 }
 
+pub(crate) fn cluster_info() -> ClusterInfo {
+    ClusterInfo { name: "test".into(), shard_count: 3, created_at: THEN_SECS * 1000 }
+}
+
+/// Three masters of which one is on its way out, and a store of three members of which one is dead.
 pub(crate) fn cluster_status() -> ClusterStatus {
-    let master = |id: &str, address: &str, answering| Master {
+    let master = |id: &str, address: &str, lease_left_ms| Master {
         id: id.into(),
         address: address.into(),
         version: "0.1.0".into(),
         started_at: THEN_SECS * 1000,
-        answering,
+        accepting: true,
+        lease_left_ms,
+        schema_version: 1,
+        ..Default::default()
     };
     let shard = |number, owner: &str, connection: Connection, message: &str| Shard {
         number,
         owner: owner.into(),
-        owned_since: THEN_SECS * 1000,
+        owned_since: if owner.is_empty() { 0 } else { THEN_SECS * 1000 },
         framework_id: if owner.is_empty() { String::new() } else { format!("f-000{number}") },
         role: format!("peloton/{number}"),
         connection: connection.into(),
         message: message.into(),
+        owner_address: owner.replace("m-", "10.0.0.") + if owner.is_empty() { "" } else { ":5289" },
+    };
+    let answers = Master { answering: true, ..master("m-1", "10.0.0.1:5289", Some(2940)) };
+    let stops = Master {
+        accepting: false,
+        not_accepting: "it is stopping".into(),
+        ..master("m-3", "10.0.0.3:5289", None)
     };
     ClusterStatus {
-        masters: vec![master("m-1", "10.0.0.1:5289", true), master("m-2", "10.0.0.2:5289", false)],
+        masters: vec![answers, master("m-2", "10.0.0.2:5289", Some(75)), stops],
         shards: vec![
             shard(0, "m-1", Connection::Subscribed, ""),
             shard(1, "m-2", Connection::Disconnected, "connection refused; next try in 2 s"),
             shard(2, "", Connection::Unknown, ""),
         ],
-        store: Some(StoreStatus { healthy: true, r#type: "etcd".into(), message: String::new() }),
+        store: Some(store_status()),
         mesos: Some(MesosStatus {
             connected: true,
             leader: "10.0.0.9:5050".into(),
             version: "1.11.0".into(),
             message: String::new(),
+            found_by: "zookeeper".into(),
+            found_in: "zk://10.0.0.7:2181,10.0.0.8:2181/mesos".into(),
         }),
+        cluster: Some(cluster_info()),
+    }
+}
+
+fn store_status() -> StoreStatus {
+    let endpoint = |host: u32| StoreEndpoint {
+        address: format!("http://10.0.1.{host}:2379"),
+        healthy: true,
+        version: "3.5.16".into(),
+        revision: 4711,
+        db_bytes: 25 << 20,
+        ..Default::default()
+    };
+    StoreStatus {
+        healthy: true,
+        r#type: "etcd".into(),
+        endpoints: vec![
+            StoreEndpoint { connected: true, behind: 3, ..endpoint(1) },
+            StoreEndpoint { leader: true, ..endpoint(2) },
+            StoreEndpoint {
+                address: "http://10.0.1.3:2379".into(),
+                message: "connection refused".into(),
+                ..Default::default()
+            },
+        ],
+        revision: 4711,
+        since_answer_ms: Some(12),
+        quorum: Quorum::Present.into(),
+        ..Default::default()
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use peloton_proto::peloton::cluster;
 use peloton_proto::peloton::cluster::cluster_manager_server::{
     ClusterManager, ClusterManagerServer,
 };
-use peloton_proto::peloton::cluster::{self, ClusterInfo};
 use peloton_proto::peloton::job::job_manager_server::{JobManager, JobManagerServer};
 use peloton_proto::peloton::job::{
     self, JobAlreadyExists, JobConfig, JobInvalidState, JobNotFound, JobState, JobStatus,
@@ -142,6 +142,17 @@ fn ok<T>(answer: T) -> Answer<T> {
     Ok(Response::new(answer))
 }
 
+/// Every job has version 2.
+fn conflict(expected: u64) -> Option<VersionConflict> {
+    let message = String::new();
+    (![0, 2].contains(&expected)).then_some(VersionConflict { expected, actual: 2, message })
+}
+
+/// The revision that stale answers are of.
+fn as_of(stale: bool) -> i64 {
+    if stale { 4711 } else { 0 }
+}
+
 /// The job `killing` can not do anything now.
 fn invalid(id: &Option<job::JobId>) -> Option<JobInvalidState> {
     let state = JobState::Killing.into();
@@ -172,22 +183,22 @@ impl JobManager for Service {
         }
         let statuses = state.progress.clone();
         state.jobs.insert(name(&id), Job { config, statuses, ..Job::default() });
-        ok(job::CreateResponse { result: id, already_exists: None })
+        ok(job::CreateResponse { result: id, ..Default::default() })
     }
 
     async fn get(&self, r: Request<job::GetRequest>) -> Answer<job::GetResponse> {
-        let id = r.into_inner().id;
-        match self.with_job(&id, |job| job.config.clone()) {
-            Some(config) => ok(job::GetResponse { result: Some(config), not_found: None }),
-            None => ok(job::GetResponse { result: None, not_found: not_found(&id) }),
-        }
+        let job::GetRequest { id, stale } = r.into_inner();
+        let result = self.with_job(&id, |job| job.config.clone());
+        let not_found = if result.is_some() { None } else { not_found(&id) };
+        ok(job::GetResponse { result, not_found, as_of_revision: as_of(stale) })
     }
 
     /// A page is one job, so that paging is seen.
     async fn query(&self, r: Request<job::QueryRequest>) -> Answer<job::QueryResponse> {
         let request = r.into_inner();
         let labels = request.labels.unwrap_or_default().labels;
-        let mut answer = job::QueryResponse::default();
+        let as_of_revision = as_of(request.stale);
+        let mut answer = job::QueryResponse { as_of_revision, ..Default::default() };
         for (id, job) in &mut self.state().jobs {
             let has = job.config.labels.clone().unwrap_or_default().labels;
             let fits = labels.iter().all(|label| has.contains(label));
@@ -205,10 +216,11 @@ impl JobManager for Service {
     }
 
     async fn delete(&self, r: Request<job::DeleteRequest>) -> Answer<job::DeleteResponse> {
-        let id = r.into_inner().id;
+        let job::DeleteRequest { id, expected_version } = r.into_inner();
         self.asked(format!("delete {}", name(&id)));
         let there = self.with_job(&id, |_| ()).is_some();
-        ok(job::DeleteResponse { not_found: if there { None } else { not_found(&id) } })
+        let not_found = if there { None } else { not_found(&id) };
+        ok(job::DeleteResponse { not_found, conflict: conflict(expected_version) })
     }
 
     /// Changes of the command need an upgrade; the version is 2.
@@ -217,9 +229,7 @@ impl JobManager for Service {
         let config = config.unwrap_or_default();
         let mut answer = job::UpdateResponse::default();
         let updated = self.with_job(&id, |job| {
-            if ![0, 2].contains(&expected_version) {
-                let message = String::new();
-                let conflict = VersionConflict { expected: expected_version, actual: 2, message };
+            if let Some(conflict) = conflict(expected_version) {
                 answer.conflict = Some(conflict);
             } else if job.config.command != config.command {
                 let fields = vec!["command".to_owned(), "resource".to_owned()];
@@ -236,40 +246,47 @@ impl JobManager for Service {
     }
 
     async fn start(&self, r: Request<job::StartRequest>) -> Answer<job::StartResponse> {
-        let id = r.into_inner().id;
+        let job::StartRequest { id, expected_version } = r.into_inner();
         self.asked(format!("start {}", name(&id)));
         let there = self.with_job(&id, |_| ()).is_some();
         let not_found = if there { None } else { not_found(&id) };
-        ok(job::StartResponse { not_found, invalid_state: invalid(&id) })
+        let conflict = conflict(expected_version);
+        ok(job::StartResponse { not_found, invalid_state: invalid(&id), conflict })
     }
 
     async fn stop(&self, r: Request<job::StopRequest>) -> Answer<job::StopResponse> {
-        let id = r.into_inner().id;
+        let job::StopRequest { id, expected_version } = r.into_inner();
         self.asked(format!("stop {}", name(&id)));
         let there = self.with_job(&id, |_| ()).is_some();
         let not_found = if there { None } else { not_found(&id) };
-        ok(job::StopResponse { not_found, invalid_state: invalid(&id) })
+        let conflict = conflict(expected_version);
+        ok(job::StopResponse { not_found, invalid_state: invalid(&id), conflict })
     }
 
     async fn restart(&self, r: Request<job::RestartRequest>) -> Answer<job::RestartResponse> {
-        let id = r.into_inner().id;
+        let job::RestartRequest { id, expected_version } = r.into_inner();
         self.asked(format!("restart {}", name(&id)));
         let there = self.with_job(&id, |_| ()).is_some();
         let not_found = if there { None } else { not_found(&id) };
-        ok(job::RestartResponse { not_found, invalid_state: invalid(&id) })
+        let conflict = conflict(expected_version);
+        ok(job::RestartResponse { not_found, invalid_state: invalid(&id), conflict })
     }
 
     async fn get_status(
         &self,
         r: Request<job::GetStatusRequest>,
     ) -> Answer<job::GetStatusResponse> {
-        let id = r.into_inner().id;
+        let job::GetStatusRequest { id, stale } = r.into_inner();
+        let as_of_revision = as_of(stale);
         match self.with_job(&id, Job::status).flatten() {
             Some(mut status) => {
                 status.id = id;
-                ok(job::GetStatusResponse { result: Some(status), not_found: None })
+                ok(job::GetStatusResponse { result: Some(status), not_found: None, as_of_revision })
             }
-            None => ok(job::GetStatusResponse { result: None, not_found: not_found(&id) }),
+            None => {
+                let not_found = not_found(&id);
+                ok(job::GetStatusResponse { result: None, not_found, as_of_revision })
+            }
         }
     }
 
@@ -299,8 +316,8 @@ fn ranges(
 #[tonic::async_trait]
 impl TaskManager for Service {
     async fn get(&self, r: Request<task::GetRequest>) -> Answer<task::GetResponse> {
-        let task::GetRequest { job_id, instance_id } = r.into_inner();
-        let mut answer = task::GetResponse::default();
+        let task::GetRequest { job_id, instance_id, stale } = r.into_inner();
+        let mut answer = task::GetResponse { as_of_revision: as_of(stale), ..Default::default() };
         match self.with_job(&job_id, Job::tasks) {
             None => answer.not_found = not_found(&job_id),
             Some(mut tasks) => match tasks.remove(&instance_id) {
@@ -333,6 +350,7 @@ impl TaskManager for Service {
             result: Some(TaskList { value }),
             not_found: None,
             next_page_token,
+            as_of_revision: as_of(request.stale),
         })
     }
 
@@ -374,9 +392,7 @@ impl TaskManager for Service {
 #[tonic::async_trait]
 impl ClusterManager for Service {
     async fn get(&self, _: Request<cluster::GetRequest>) -> Answer<cluster::GetResponse> {
-        let created_at = data::THEN_SECS * 1000;
-        let info = ClusterInfo { name: "test".into(), shard_count: 3, created_at };
-        ok(cluster::GetResponse { result: Some(info) })
+        ok(cluster::GetResponse { result: Some(data::cluster_info()) })
     }
 
     async fn get_status(

@@ -28,6 +28,7 @@ fn tables() {
     t.run("task get web 2");
     t.run("task get web 3");
     t.run("cluster status");
+    t.run("cluster status -o wide");
     t.run("version");
     t.check("tables.txt");
 }
@@ -46,6 +47,25 @@ fn documents() {
     t.run("job stop web -o json");
     t.run("version -o json");
     t.check("documents.txt");
+}
+
+#[test]
+fn stale_answers_say_of_when_they_are() {
+    let master = Master::with_jobs();
+    let mut t = Transcript::new(&master.address());
+    for line in [
+        "job list --stale",
+        "job list --stale -o json -l team=none",
+        "job status index --stale",
+        "job status index --stale -o json",
+        "job get index --stale -o json",
+        "task list web --stale -i 0",
+        "task list web --stale -i 7 -o json",
+        "task get web 0 --stale",
+    ] {
+        assert_eq!(t.run(line), 0, "{line}");
+    }
+    t.check("stale.txt");
 }
 
 #[test]
@@ -101,6 +121,9 @@ fn errors() {
         ("job create -f web.yaml", 4),
         ("job update -f web.yaml", 4),
         ("job update -f web.yaml --expect-version 1", 4),
+        ("job delete web --yes --expect-version 1", 4),
+        ("job stop web --expect-version 1", 4),
+        ("job stop web --expect-version 1 --instances 0", 2),
         ("job restart killing", 4),
         ("job create new -f bare.yaml", 1),
         ("job delete web", 2),

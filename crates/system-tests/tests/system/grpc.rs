@@ -33,7 +33,7 @@ async fn talk(cluster: &Cluster) {
 
     let id = Some(JobId { value: "seen-by-both".to_owned() });
     let mut jobs = JobManagerClient::new(channel.clone());
-    let answer = jobs.get(GetRequest { id }).await.unwrap().into_inner();
+    let answer = jobs.get(GetRequest { id, ..Default::default() }).await.unwrap().into_inner();
     assert_eq!(answer.result.unwrap().instance_count, 1);
 
     let mut health = HealthClient::new(channel.clone());

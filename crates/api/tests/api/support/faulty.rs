@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use peloton_store::{
     BoxFuture, GetResponse, Health, Key, KeyRange, LeaseGrant, LeaseId, Limits, MemoryStore,
     RangeRequest, RangeResponse, Revision, Store, StoreError, Txn, TxnResult, WatchStream,
@@ -18,16 +20,46 @@ pub enum Fault {
     LoseAnswer,
     /// The next commit gets lost, and whether it happened is not known.
     LoseCommit,
+    /// As `LoseAnswer`, but that is told only after [`FaultyStore::tell`].
+    HoldAnswer,
+    /// As `LoseCommit`, but that is told only after [`FaultyStore::tell`].
+    HoldCommit,
+    /// As `LoseCommit`, but it may still arrive: at [`FaultyStore::land`].
+    Delay,
 }
 
 pub struct FaultyStore {
     pub inner: MemoryStore,
     fault: Mutex<Option<Fault>>,
+    delayed: Mutex<Option<Txn>>,
+    held: Notify,
+    told: Notify,
 }
 
 impl FaultyStore {
     pub fn new() -> Self {
-        Self { inner: MemoryStore::new(), fault: Mutex::new(None) }
+        Self::over(MemoryStore::new())
+    }
+
+    pub fn over(inner: MemoryStore) -> Self {
+        let (held, told) = (Notify::new(), Notify::new());
+        Self { inner, fault: Mutex::new(None), delayed: Mutex::new(None), held, told }
+    }
+
+    /// Waits until a commit is held.
+    pub async fn held(&self) {
+        self.held.notified().await;
+    }
+
+    /// Lets the one that is held be told that nobody knows.
+    pub fn tell(&self) {
+        self.told.notify_one();
+    }
+
+    /// The commit that was delayed arrives; what comes of it.
+    pub async fn land(&self) -> TxnResult {
+        let txn = self.delayed.lock().unwrap().take().expect("a delayed commit");
+        self.inner.commit(txn).await.unwrap()
     }
 
     pub fn set(&self, fault: Option<Fault>) {
@@ -71,11 +103,17 @@ impl Store for FaultyStore {
         Box::pin(async {
             self.reach().await?;
             let lost = self.fault.lock().unwrap().take();
-            if lost != Some(Fault::LoseCommit) {
-                let result = self.inner.commit(txn).await;
-                if lost.is_none() {
-                    return result;
+            match lost {
+                None => return self.inner.commit(txn).await,
+                Some(Fault::LoseAnswer | Fault::HoldAnswer) => {
+                    self.inner.commit(txn).await?;
                 }
+                Some(Fault::Delay) => *self.delayed.lock().unwrap() = Some(txn),
+                Some(_) => {}
+            }
+            if matches!(lost, Some(Fault::HoldAnswer | Fault::HoldCommit)) {
+                self.held.notify_one();
+                self.told.notified().await;
             }
             Err(StoreError::Unknown { reason: "the line went dead".into() })
         })

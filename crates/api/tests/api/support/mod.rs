@@ -133,6 +133,20 @@ impl Master {
         self.post(&headers(procedure), request.to_string().as_bytes()).await
     }
 
+    /// The `attempt`-th try of the change `id`.
+    pub async fn attempt(
+        &self,
+        procedure: &str,
+        request: &Value,
+        id: &str,
+        attempt: &str,
+    ) -> Reply {
+        let mut headers = headers(procedure).to_vec();
+        headers.push(("Rpc-Header-Peloton-Request-Id", id));
+        headers.push(("Rpc-Header-Peloton-Attempt", attempt));
+        self.post(&headers, request.to_string().as_bytes()).await
+    }
+
     /// A call that must succeed.
     pub async fn call(&self, procedure: &str, request: Value) -> Value {
         let reply = self.yarpc(procedure, &request).await;

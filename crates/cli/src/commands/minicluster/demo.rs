@@ -113,7 +113,8 @@ Ctrl-C ends the minicluster, and everything in it.",
 
 /// That what was shown is what should be.
 async fn check(client: &Client, id: &str, state: &str) -> Result<(), Failure> {
-    let answer = client.jobs().get_status(GetStatusRequest { id: job_id(id) }).await?;
+    let answer =
+        client.jobs().get_status(GetStatusRequest { id: job_id(id), ..Default::default() }).await?;
     let counts = answer.result.unwrap_or_default().counts_by_state;
     match counts.get(state) {
         Some(&INSTANCES) => Ok(()),
@@ -132,10 +133,13 @@ pub(super) async fn delete_all_jobs(masters: Vec<String>, ui: Ui) {
                 return Ok::<(), Failure>(());
             }
             for id in jobs.keys() {
-                client.jobs().delete(DeleteRequest { id: job_id(id) }).await?;
+                client
+                    .jobs()
+                    .delete(DeleteRequest { id: job_id(id), ..Default::default() })
+                    .await?;
             }
             for id in jobs.keys() {
-                let request = GetStatusRequest { id: job_id(id) };
+                let request = GetStatusRequest { id: job_id(id), ..Default::default() };
                 while client.jobs().get_status(request.clone()).await?.result.is_some() {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
