@@ -4,14 +4,17 @@ use crate::CALL_QUEUE_CAPACITY;
 use crate::event::{MesosEvent, Subscribed};
 use crate::handle::{CallQueue, Control, Shared};
 use crate::http::Task;
+use crate::masters::Found;
 use crate::options::Options;
 use crate::sender::{REPORTS_CAPACITY, Report, Sender, Sending, Surroundings};
 use crate::status::{ClientState, Connection};
 use crate::stream::{Attempt, PIECES_CAPACITY};
 use crate::transport::{Piece, Transport};
+use crate::zookeeper::Detected;
 use peloton_mesos_wire::MasterAddress;
 use peloton_mesos_wire::calls;
 use peloton_mesos_wire::session::{Failure, Input, Output, Reason, Session, State, Subscription};
+use peloton_mesos_wire::zookeeper::Leading;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -29,6 +32,12 @@ pub(crate) struct Driver {
     stop: watch::Receiver<bool>,
     transport: Arc<dyn Transport>,
     surroundings: Surroundings,
+    /// What ZooKeeper says, where the leading master is found through it.
+    detected: Option<watch::Receiver<Detected>>,
+    /// Which leader the session was told of last, by its node.
+    told: Option<Leading>,
+    /// The master that pointed to the one being tried.
+    redirected_by: Option<MasterAddress>,
     /// Given to every attempt; what comes out carries the attempt's epoch.
     pieces_sender: mpsc::Sender<(u64, Piece)>,
     pieces: mpsc::Receiver<(u64, Piece)>,
@@ -47,6 +56,7 @@ pub(crate) struct Driver {
 enum Woken {
     Stop,
     Timer,
+    Leader,
     Piece(u64, Piece),
     Report(Report),
 }
@@ -66,6 +76,11 @@ impl Driver {
         events: mpsc::Sender<MesosEvent>,
         control: Control,
     ) -> Self {
+        let mut detected = control.detected;
+        if let Some(detected) = &mut detected {
+            // What was found for another client is news to this one.
+            detected.mark_changed();
+        }
         let started = Instant::now();
         let (reports_sender, reports) = mpsc::channel(REPORTS_CAPACITY);
         let (pieces_sender, pieces) = mpsc::channel(PIECES_CAPACITY);
@@ -85,6 +100,9 @@ impl Driver {
             stop: control.stop,
             transport,
             surroundings,
+            detected,
+            told: None,
+            redirected_by: None,
             pieces_sender,
             pieces,
             reports,
@@ -101,6 +119,7 @@ impl Driver {
             let outputs = match self.woken().await {
                 Woken::Stop => break ClientState::Stopped,
                 Woken::Timer => self.step(Input::Timer),
+                Woken::Leader => self.leader_detected(),
                 Woken::Piece(epoch, Piece::Head(head)) => {
                     self.step(Input::Response { epoch, head })
                 }
@@ -145,6 +164,7 @@ impl Driver {
             // An error means that all handles are gone: nobody is left to use the client.
             _ = self.stop.wait_for(|stop| *stop) => Woken::Stop,
             () = self.events.closed() => Woken::Stop,
+            () = changed(&mut self.detected) => Woken::Leader,
             Some(report) = self.reports.recv() => Woken::Report(report),
             Some((epoch, piece)) = self.pieces.recv() => Woken::Piece(epoch, piece),
             () = sleep_until(self.wake_at) => Woken::Timer,
@@ -156,6 +176,33 @@ impl Driver {
         let outputs = self.session.step(now_ms, self.transport.random(), input);
         self.shared.counters.events_skipped.store(self.session.skipped_events(), Relaxed);
         outputs
+    }
+
+    /// Looks at what ZooKeeper says.
+    fn leader_detected(&mut self) -> Vec<Output> {
+        let Some(detected) = &mut self.detected else { return Vec::new() };
+        let now = detected.borrow_and_update().clone();
+        if self.epoch().is_none()
+            && let Some(problem) = now.problem()
+        {
+            self.publish(|connection| connection.last_problem = Some(problem));
+        }
+        if now.leader == self.told {
+            return Vec::new();
+        }
+        self.told.clone_from(&now.leader);
+        self.step(Input::Leader { address: now.leader.map(|leader| leader.address) })
+    }
+
+    /// How the master was found that is subscribed with now.
+    fn found(&self, master: &MasterAddress) -> Found {
+        match (&self.redirected_by, &self.told) {
+            (Some(from), _) => Found::Redirect { from: from.to_string() },
+            (None, Some(leader)) if leader.address == *master => {
+                Found::ZooKeeper { node: leader.node.clone() }
+            }
+            (None, _) => Found::List,
+        }
     }
 
     /// The session that stands.
@@ -207,17 +254,19 @@ impl Driver {
     async fn subscribed(&mut self, subscription: Subscription) -> Flow {
         let epoch = subscription.epoch;
         let leader = subscription.master.to_string();
+        let found = self.found(&subscription.master);
         let (calls, queue) = mpsc::channel(CALL_QUEUE_CAPACITY);
         self.sender = Some(Sender::start(self.surroundings.clone(), &subscription, queue));
         self.shared.set_queue(Some(CallQueue { epoch, calls }));
         self.shared.counters.subscriptions.fetch_add(1, Relaxed);
         let framework_id = subscription.framework_id;
-        tracing::info!(framework_id, leader, epoch, "subscribed with Mesos");
+        tracing::info!(framework_id, leader, %found, epoch, "subscribed with Mesos");
         self.publish(|connection| {
             *connection = Connection {
                 state: ClientState::Subscribed,
                 epoch: Some(epoch),
                 leader: Some(leader.clone()),
+                found: Some(found.clone()),
                 framework_id: Some(framework_id.clone()),
                 last_problem: None,
             };
@@ -234,6 +283,7 @@ impl Driver {
 
     async fn lost(&mut self, epoch: u64, reason: Reason) -> Flow {
         self.end_session();
+        self.redirected_by = None;
         self.shared.counters.disconnects.fetch_add(1, Relaxed);
         let framework_id = self.session.framework_id();
         tracing::warn!(framework_id, epoch, %reason, "lost the Mesos session");
@@ -242,11 +292,20 @@ impl Driver {
         self.deliver(MesosEvent::Disconnected { epoch, reason }).await
     }
 
-    fn attempt_failed(&self, master: &MasterAddress, reason: &Reason) {
+    fn attempt_failed(&mut self, master: &MasterAddress, reason: &Reason) {
         let framework_id = self.session.framework_id();
-        if let Reason::Redirected { leader } = reason {
-            tracing::info!(framework_id, %master, %leader, "redirected by a Mesos master");
-            return;
+        self.redirected_by = None;
+        match reason {
+            Reason::Redirected { leader } => {
+                tracing::info!(framework_id, %master, %leader, "redirected by a Mesos master");
+                self.redirected_by = Some(master.clone());
+                return;
+            }
+            Reason::LeaderChanged { leader } => {
+                tracing::info!(framework_id, %master, %leader, "another Mesos master leads");
+                return;
+            }
+            _ => {}
         }
         self.shared.counters.failed_attempts.fetch_add(1, Relaxed);
         tracing::warn!(framework_id, %master, %reason, "could not subscribe with Mesos");
@@ -286,7 +345,9 @@ impl Driver {
             sender.end();
             self.last_sender = Some(sender);
         }
-        self.publish(|connection| (connection.epoch, connection.leader) = (None, None));
+        self.publish(|connection| {
+            (connection.epoch, connection.leader, connection.found) = (None, None, None);
+        });
     }
 
     fn publish_state(&self) {
@@ -304,4 +365,14 @@ impl Driver {
     fn publish(&self, change: impl FnOnce(&mut Connection)) {
         self.shared.connection.send_modify(change);
     }
+}
+
+/// Ready when there is news of ZooKeeper's; never where there is none, or no more.
+async fn changed(detected: &mut Option<watch::Receiver<Detected>>) {
+    if let Some(detected) = detected
+        && detected.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }

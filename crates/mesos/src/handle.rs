@@ -3,6 +3,7 @@
 use crate::CALL_QUEUE_CAPACITY;
 use crate::sender::QueuedCall;
 use crate::status::{self, ClientState, ClientStatus, Connection, Counters};
+use crate::zookeeper::Detected;
 use peloton_mesos_wire::calls;
 use peloton_mesos_wire::session::Failure;
 use peloton_proto::mesos::v1::scheduler::Call;
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) struct Shared {
     pub(crate) connection: watch::Sender<Connection>,
     pub(crate) counters: Counters,
+    zookeeper: Option<watch::Receiver<Detected>>,
     /// Whether the next subscription asks for no offers.
     pub(crate) suppressed: AtomicBool,
     /// The queue of the session that stands. A new session has a new queue, so nothing queued for
@@ -44,6 +46,8 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) shared: Arc<Shared>,
+    /// What ZooKeeper says, where the leading master is found through it.
+    pub(crate) detected: Option<watch::Receiver<Detected>>,
     /// Becomes true, or closes, when the client is to stop.
     pub(crate) stop: watch::Receiver<bool>,
     /// Dropped when the client has ended.
@@ -59,17 +63,22 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(crate) fn new() -> (Self, Control) {
+    pub(crate) fn new(zookeeper: Option<watch::Receiver<Detected>>) -> (Self, Control) {
         let shared = Arc::new(Shared {
             connection: status::initial(),
             counters: Counters::default(),
+            zookeeper: zookeeper.clone(),
             suppressed: AtomicBool::new(false),
             queue: Mutex::new(None),
         });
         let (stop, stop_receiver) = watch::channel(false);
         let (running_sender, running) = watch::channel(());
-        let control =
-            Control { shared: shared.clone(), stop: stop_receiver, running: running_sender };
+        let control = Control {
+            shared: shared.clone(),
+            detected: zookeeper,
+            stop: stop_receiver,
+            running: running_sender,
+        };
         (Self { shared, stop, running }, control)
     }
 
@@ -132,7 +141,9 @@ impl Handle {
 
     /// How the client is.
     pub fn status(&self) -> ClientStatus {
-        self.shared.counters.snapshot(self.shared.connection.borrow().clone())
+        let connection = self.shared.connection.borrow().clone();
+        let zookeeper = self.shared.zookeeper.as_ref().map(|detected| detected.borrow().clone());
+        self.shared.counters.snapshot(connection, zookeeper)
     }
 
     /// The connection, to be waited on for changes.

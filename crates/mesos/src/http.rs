@@ -69,6 +69,11 @@ impl Task {
     pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(future))
     }
+
+    /// Whether it has ended, by itself or with its runtime.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
 }
 
 impl Drop for Task {
@@ -259,6 +264,23 @@ impl Requests {
         Self { api_path: options.api_path.clone(), authorization }
     }
 
+    fn builder(&self, method: Method, master: &MasterAddress) -> http::request::Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(&self.api_path)
+            .header(HOST, master.to_string())
+            .header(USER_AGENT, concat!("peloton/", env!("CARGO_PKG_VERSION")));
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization),
+            None => request,
+        }
+    }
+
+    /// A request that does nothing, on the path of the calls.
+    pub(crate) fn probe(&self, master: &MasterAddress) -> Result<Request<Full<Bytes>>, HttpError> {
+        Ok(self.builder(Method::GET, master).body(Full::default())?)
+    }
+
     /// A call as a request; SUBSCRIBE alone goes without a stream id.
     pub(crate) fn request(
         &self,
@@ -266,18 +288,12 @@ impl Requests {
         stream_id: Option<&str>,
         call: &Call,
     ) -> Result<Request<Full<Bytes>>, HttpError> {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(&self.api_path)
-            .header(HOST, master.to_string())
-            .header(USER_AGENT, concat!("peloton/", env!("CARGO_PKG_VERSION")))
+        let mut request = self
+            .builder(Method::POST, master)
             .header(CONTENT_TYPE, PROTOBUF)
             .header(ACCEPT, PROTOBUF);
         if let Some(stream_id) = stream_id {
             request = request.header(STREAM_ID_HEADER, stream_id);
-        }
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
         }
         Ok(request.body(Full::new(Bytes::from(call.encode_to_vec())))?)
     }

@@ -14,6 +14,11 @@
 //! [`MesosEvent::Disconnected`] comes, nothing is known: it has to be assumed lost, and whoever
 //! made it has to reconcile after the next [`MesosEvent::Subscribed`].
 //!
+//! *Which master.* [`Masters`] is a list, or a [`ZooKeeper`], which all clients of a process share. With a
+//! list, masters are tried in turn and redirects are followed, and a change of leader shows as a stream that
+//! breaks. ZooKeeper tells of a change, and then a client leaves its master at once. While ZooKeeper is away, or
+//! knows of no leader, a stream that works is kept.
+//!
 //! *Who may reconnect.* The client reconnects for ever by itself, with two exceptions that end it:
 //! another scheduler took the framework over, or Mesos gave the framework's id up (and refused
 //! credentials, which only a new configuration can mend). It cannot know whether its owner still
@@ -26,20 +31,27 @@ mod driver;
 mod event;
 mod handle;
 mod http;
+mod masters;
 mod options;
+mod probe;
 mod sender;
 mod status;
 mod stream;
 mod transport;
+mod zookeeper;
 
 pub use event::{CallRejected, MesosEvent, Subscribed};
 pub use handle::{CallError, Handle, NotSent, SubmitError};
+pub use masters::{Found, Masters};
 pub use options::{Credential, Options, OptionsError, Timeouts};
 pub use peloton_mesos_wire::MasterAddress;
 pub use peloton_mesos_wire::calls::{self, CallKind, Capability, FrameworkSettings};
 pub use peloton_mesos_wire::session::{Failure, Reason, ResponseHead};
+pub use peloton_mesos_wire::zookeeper::{DetectorOptions, Leading, Url, UrlError};
+pub use probe::{NotReached, Probe, Reached};
 pub use status::{ClientState, ClientStatus, Connection};
 pub use transport::{Answer, BoxFuture, Calls, Pieces, Transport, TransportError};
+pub use zookeeper::{Detected, ZooKeeper};
 
 use driver::Driver;
 use std::sync::Arc;
@@ -86,7 +98,8 @@ impl MesosClient {
     ) -> Result<(Handle, mpsc::Receiver<MesosEvent>), OptionsError> {
         let masters = options.validate(framework_id.as_deref())?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE_CAPACITY);
-        let (handle, control) = Handle::new();
+        let detected = options.masters.zookeeper().map(ZooKeeper::watch);
+        let (handle, control) = Handle::new(detected);
         let driver = Driver::new(transport, options, masters, framework_id, events, control);
         tokio::spawn(driver.run());
         Ok((handle, receiver))

@@ -1,20 +1,16 @@
 //! What a client is told at its start, checked before anything is tried.
 
+use crate::masters::Masters;
 use peloton_mesos_wire::calls::{DEFAULT_API_PATH, FrameworkSettings};
 use peloton_mesos_wire::session::SessionOptions;
 use peloton_mesos_wire::{AddressError, MasterAddress};
 use std::fmt;
 
-/// The most masters that can be configured. Mesos clusters have 3 or 5; a list much longer than
-/// that is a mistake, and trying all of it would take minutes.
-const MAX_MASTERS: usize = 32;
-
 /// The options of a client.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The masters, `host:port` or `http://host:port`, in the order to try them. One that does not
-    /// lead is enough to find the one that does.
-    pub masters: Vec<String>,
+    /// How the leading master is found.
+    pub masters: Masters,
     /// The path of the scheduler API.
     pub api_path: String,
     /// What the framework says about itself.
@@ -26,10 +22,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options with the stock API path, no credential and the default times.
+    /// Options with a list of masters, the stock API path, no credential and the default times.
     pub fn new(masters: Vec<String>, framework: FrameworkSettings) -> Self {
         Self {
-            masters,
+            masters: Masters::List(masters),
             api_path: DEFAULT_API_PATH.to_owned(),
             framework,
             credential: None,
@@ -37,7 +33,7 @@ impl Options {
         }
     }
 
-    /// Checks everything and reads the masters' addresses.
+    /// Checks everything and reads the listed masters' addresses.
     pub(crate) fn validate(
         &self,
         framework_id: Option<&str>,
@@ -51,9 +47,7 @@ impl Options {
             "" => error(field, value, "a text that is not empty"),
             _ => Ok(()),
         };
-        if self.masters.is_empty() || self.masters.len() > MAX_MASTERS {
-            error("masters", &self.masters.len().to_string(), "1 to 32 masters")?;
-        }
+        let masters = self.masters.addresses()?;
         if !self.api_path.starts_with('/') || self.api_path.parse::<::http::Uri>().is_err() {
             error("api_path", &self.api_path, "the path of a URL, beginning with /")?;
         }
@@ -78,8 +72,7 @@ impl Options {
             }
         }
         self.timeouts.validate()?;
-        let parse = |master: &String| MasterAddress::parse(master).map_err(OptionsError::Master);
-        self.masters.iter().map(parse).collect()
+        Ok(masters)
     }
 
     /// The options of the session inside.
@@ -217,9 +210,11 @@ mod tests {
     fn a_bad_option_is_named() {
         type Change = fn(&mut Options);
         let changes: [(&str, Change); 14] = [
-            ("masters is \"0\"", |o| o.masters.clear()),
-            ("masters is \"33\"", |o| o.masters = vec!["m".into(); 33]),
-            ("masters: master address \"zk://m/x\"", |o| o.masters.push("zk://m/x".into())),
+            ("masters is \"0\"", |o| o.masters = Masters::List(Vec::new())),
+            ("masters is \"33\"", |o| o.masters = Masters::List(vec!["m".into(); 33])),
+            ("masters: master address \"zk://m/x\"", |o| {
+                o.masters = Masters::List(vec!["zk://m/x".into()])
+            }),
             ("api_path", |o| o.api_path = "api".into()),
             ("api_path", |o| o.api_path = "/a b".into()),
             ("framework.user", |o| o.framework.user.clear()),

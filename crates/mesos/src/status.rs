@@ -3,6 +3,8 @@
 //! What changes rarely goes through a watch channel, so that somebody can wait for it; what
 //! changes with every event or call is in atomics, so that counting costs nothing.
 
+use crate::masters::Found;
+use crate::zookeeper::Detected;
 use peloton_mesos_wire::calls::CallKind;
 use peloton_mesos_wire::session::Failure;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -40,6 +42,8 @@ pub struct Connection {
     pub epoch: Option<u64>,
     /// The leading master, `host:port`, while a session stands.
     pub leader: Option<String>,
+    /// How that master was found.
+    pub found: Option<Found>,
     /// The framework's id, once known.
     pub framework_id: Option<String>,
     /// What last went wrong, until the next session stands.
@@ -51,6 +55,8 @@ pub struct Connection {
 pub struct ClientStatus {
     /// The connection.
     pub connection: Connection,
+    /// What ZooKeeper says, where the leading master is found through it.
+    pub zookeeper: Option<Detected>,
     /// When something last came from the master, in milliseconds since the Unix epoch.
     pub last_heard_at_unix_ms: Option<u64>,
     /// How many sessions there have been.
@@ -100,7 +106,11 @@ impl Counters {
         }
     }
 
-    pub(crate) fn snapshot(&self, connection: Connection) -> ClientStatus {
+    pub(crate) fn snapshot(
+        &self,
+        connection: Connection,
+        zookeeper: Option<Detected>,
+    ) -> ClientStatus {
         let last = self.last_heard_at_unix_ms.load(Relaxed);
         let calls = (0i32..).zip(&self.calls).filter_map(|(number, count)| {
             let (kind, count) = (CallKind::try_from(number).ok()?, count.load(Relaxed));
@@ -108,6 +118,7 @@ impl Counters {
         });
         ClientStatus {
             connection,
+            zookeeper,
             last_heard_at_unix_ms: (last > 0).then_some(last),
             subscriptions: self.subscriptions.load(Relaxed),
             disconnects: self.disconnects.load(Relaxed),
@@ -127,6 +138,7 @@ pub(crate) fn initial() -> watch::Sender<Connection> {
         state: ClientState::Disconnected { attempt: 0 },
         epoch: None,
         leader: None,
+        found: None,
         framework_id: None,
         last_problem: None,
     })

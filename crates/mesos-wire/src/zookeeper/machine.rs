@@ -278,10 +278,8 @@ impl Detector {
         let Phase::Session { session, .. } = &mut self.phase else { return Ok(()) };
         match head.xid {
             xid::PING => {}
-            xid::EVENT => {
-                if jute::event_path(&mut reader)? == self.options.url.path() {
-                    self.list(step);
-                }
+            xid::EVENT if jute::event_path(&mut reader)? == self.options.url.path() => {
+                self.list(step);
             }
             xid::AUTH if head.code != code::OK => return Err(Trouble::AuthFailed),
             xid::AUTH => {}
