@@ -104,16 +104,6 @@ pub enum ProblemKind {
         /// The names that the section has.
         allowed: Vec<String>,
     },
-    /// A value that this build cannot serve.
-    #[error("{key} cannot be {found}: not supported by this build yet; {instead}")]
-    NotSupported {
-        /// The key.
-        key: String,
-        /// The value.
-        found: String,
-        /// What to do instead.
-        instead: String,
-    },
     /// A value that makes no sense without another one.
     #[error("{key} needs {needs}")]
     Needs {

@@ -114,6 +114,25 @@ pub(crate) fn is_endpoint(text: &str) -> bool {
         .is_some_and(|rest| rest.parse::<HostPort>().is_ok())
 }
 
+/// `zk://user:password@host:port,host:port/path`, as Mesos itself takes it; user and password may be left out.
+pub(crate) fn is_zookeeper_url(text: &str) -> bool {
+    const MAX_SERVERS: usize = 32;
+    let Some((authority, path)) = text.strip_prefix("zk://").and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
+    let (credentials, servers) = match authority.rsplit_once('@') {
+        Some((credentials, servers)) => (Some(credentials), servers),
+        None => (None, authority),
+    };
+    let mut pair = credentials.map(|text| text.split_once(':').unwrap_or_default()).into_iter();
+    pair.all(|(user, password)| !user.is_empty() && !password.is_empty())
+        && servers.split(',').count() <= MAX_SERVERS
+        && servers.split(',').all(|server| server.parse::<HostPort>().is_ok())
+        && path.split('/').all(|part| is_word(part) && ![".", ".."].contains(&part))
+        && is_word(text)
+}
+
 /// Levels and directives of tracing's filters. Bare names of modules, which tracing reads as
 /// "everything of this module", are refused: they are mostly misspelt levels.
 pub(crate) fn is_log_filter(text: &str) -> bool {
@@ -138,7 +157,8 @@ pub(crate) fn redact(text: &str) -> String {
     while let Some(at) = rest.find(SCHEME_END) {
         let (before, after) = rest.split_at(at + SCHEME_END.len());
         shown.push_str(before);
-        let end = after.find(['/', ',', ' ']).unwrap_or(after.len());
+        // A password may have a comma.
+        let end = after.find(['/', ' ']).unwrap_or(after.len());
         rest = match after[..end].rfind('@') {
             Some(user_end) => {
                 shown.push_str("***");
@@ -195,6 +215,39 @@ mod tests {
     }
 
     #[test]
+    fn zookeeper_urls() {
+        for good in [
+            "zk://a:2181/mesos",
+            "zk://a-1.example.com:2181,10.0.0.1:2182,[::1]:2183/mesos/east",
+            "zk://me:se@cr:et,@a:2181/mesos",
+        ] {
+            assert!(is_zookeeper_url(good), "{good:?}");
+        }
+        for bad in [
+            "",
+            "a:2181/mesos",
+            "http://a:2181/mesos",
+            "zk://a:2181",
+            "zk://a:2181/",
+            "zk://a:2181/mesos/",
+            "zk://a:2181//mesos",
+            "zk://a:2181/mesos/..",
+            "zk://a:2181/me sos",
+            "zk://a/mesos",
+            "zk://a:0/mesos",
+            "zk:///mesos",
+            "zk://a:2181,/mesos",
+            "zk://a:2181,zk://b:2181/mesos",
+            "zk://me@a:2181/mesos",
+            "zk://:secret@a:2181/mesos",
+            "zk://me:@a:2181/mesos",
+        ] {
+            assert!(!is_zookeeper_url(bad), "{bad:?} must be refused");
+        }
+        assert!(!is_zookeeper_url(&format!("zk://{}a:1/mesos", "a:1,".repeat(32))));
+    }
+
+    #[test]
     fn log_filters() {
         for good in
             ["info", "WARN", "info,peloton_store=debug", "a::b=off", "[span]", "[s{f=1}]=info"]
@@ -212,6 +265,7 @@ mod tests {
             ("zk://u:p@h:2181/mesos", "zk://***@h:2181/mesos"),
             ("http://u:p@s@a:1,http://b:2", "http://***@a:1,http://b:2"),
             ("http://a:1/x@y", "http://a:1/x@y"),
+            ("zk://u:p,q@a:1,b:2/mesos", "zk://***@a:1,b:2/mesos"),
             ("a@b", "a@b"),
         ] {
             assert_eq!(redact(text), shown);

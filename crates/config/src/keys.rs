@@ -144,6 +144,11 @@ const NAME: Check = Check {
 };
 const ENDPOINT: Check =
     Check { allowed: "http://host:port or https://host:port", ok: format::is_endpoint };
+const ZOOKEEPER: Check = Check {
+    allowed: "zk://host:port,host:port/path or zk://user:password@host:port/path, with the port of \
+              each server and a path below /",
+    ok: format::is_zookeeper_url,
+};
 const PREFIX: Check = Check {
     allowed: "a path of at most 128 bytes that starts with /, does not end with / and has no spaces \
               or //",
@@ -213,7 +218,7 @@ pub const KEYS: &[Key] = &[
         path: "mesos.hostPort",
         kind: Kind::Text(HOST_PORT),
         default: "127.0.0.1:5050",
-        meaning: "The Mesos master. Ignored when `mesos.masters` is set.",
+        meaning: "The Mesos master. Ignored when `mesos.masters` or `mesos.zk` is set.",
     },
     Key {
         path: "mesos.masters",
@@ -223,9 +228,10 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "mesos.zk",
-        kind: Kind::Text(WORD),
+        kind: Kind::Text(ZOOKEEPER),
         default: "",
-        meaning: "ZooKeeper URL of the Mesos masters. Not supported by this build yet.",
+        meaning: "Where the Mesos masters elect their leader: the same text as their `--zk`. With it \
+                  `mesos.masters` and `mesos.hostPort` are ignored.",
     },
     Key {
         path: "mesos.apiPath",

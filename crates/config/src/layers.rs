@@ -271,9 +271,6 @@ impl Layers {
 
     /// Checks of the result, as opposed to checks of single values in each layer.
     fn check(&mut self, config: &MasterConfig) {
-        if config.mesos.zk.is_some() {
-            self.not_supported("mesos.zk", "use mesos.hostPort or mesos.masters");
-        }
         if config.store.kind == StoreType::Etcd {
             self.check_etcd(&config.store);
         }
@@ -304,13 +301,6 @@ impl Layers {
         let origin = self.effective.get(key).map(|setting| setting.origin.clone());
         let kind = ProblemKind::Needs { key: key.to_owned(), needs: needs.to_owned() };
         self.problem(origin.unwrap_or(Origin::Default), kind);
-    }
-
-    fn not_supported(&mut self, key: &str, instead: &str) {
-        let Some(Setting { value: Some(value), origin }) = self.effective.get(key) else { return };
-        let (found, origin) = (value.to_string(), origin.clone());
-        let (key, instead) = (key.to_owned(), instead.to_owned());
-        self.problem(origin, ProblemKind::NotSupported { key, found, instead });
     }
 
     fn read_secret(&mut self, key: &str, path: Option<&Path>) -> Option<Secret> {

@@ -87,7 +87,7 @@ pub struct MesosConfig {
     pub host_port: HostPort,
     /// All Mesos masters.
     pub masters: Vec<HostPort>,
-    /// ZooKeeper of the Mesos masters; always `None` in this build.
+    /// Where the Mesos masters elect their leader, a URL that may have a password; wins over the other two.
     pub zk: Option<String>,
     /// Path of the scheduler API.
     pub api_path: String,

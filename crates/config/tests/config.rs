@@ -71,6 +71,7 @@ fn defaults_are_complete_and_every_key_has_a_field() {
     assert_eq!(config.mesos.addresses()[0].to_string(), "127.0.0.1:5050");
     assert_eq!(config.mesos.framework.failover_timeout().as_secs(), 604_800);
     assert_eq!((config.cluster.shards, config.store.kind), (8, StoreType::Embedded));
+    assert_eq!(config.cluster.lease_ttl().as_secs(), 3);
     assert_eq!(config.agents.unreachable_replace_secs, 300);
 
     // Serialized back, the types have exactly the leaves of the table.
@@ -248,7 +249,7 @@ fn unknown_keys_in_files() {
         "\
 the configuration has 4 problems:
   DIR/base.yaml:2: unknown key \"master.prot\", did you mean \"master.port\"?; allowed in master: \
-         listen, maxRequestBytes, port, shutdownTimeoutSecs
+         advertise, listen, maxRequestBytes, port, shutdownTimeoutSecs
   DIR/base.yaml:4: unknown key \"mesos.hostport\", did you mean \"mesos.hostPort\"?; allowed in \
          mesos: apiPath, framework, hostPort, masters, zk
   DIR/base.yaml:5: unknown key \"mesos.password\"; allowed in mesos: apiPath, framework, hostPort, \
@@ -333,9 +334,9 @@ the configuration has 7 problems:
   environment variable PELOTON__LOGGING__STDOUT: logging.stdout cannot be \"yes\"; allowed: true or \
          false
   environment variable PELOTON__MASTER: master is a section and cannot be set itself; it has the \
-         keys listen, maxRequestBytes, port, shutdownTimeoutSecs
+         keys advertise, listen, maxRequestBytes, port, shutdownTimeoutSecs
   environment variable PELOTON__MASTER__PROT: unknown key \"PELOTON__MASTER__PROT\", did you mean \
-         \"PELOTON__MASTER__PORT\"?; allowed in master: listen, maxRequestBytes, port, \
+         \"PELOTON__MASTER__PORT\"?; allowed in master: advertise, listen, maxRequestBytes, port, \
          shutdownTimeoutSecs
   environment variable peloton__store__path: store.path is also set by environment variable \
          PELOTON__STORE__PATH; remove one of them
@@ -411,16 +412,23 @@ fn documents_that_are_not_maps_or_not_yaml() {
 }
 
 #[test]
-fn what_this_build_cannot_do_is_refused_unless_overridden() {
-    let base = "mesos: {zk: 'zk://u:p@z:2181/mesos'}\n";
+fn a_zookeeper_has_ports_and_a_path_and_its_password_is_not_shown() {
+    let base = "mesos: {zk: 'zk://u:geheim@z1:2181,z2:2181/mesos'}\n";
+    let loaded = Setup::new(&[("base.yaml", base)]).loaded();
+    let shown = loaded.effective.to_string();
+    assert!(shown.contains("zk://***@z1:2181,z2:2181/mesos") && !shown.contains("geheim"), "{shown}");
+    assert_eq!(loaded.config.mesos.zk.as_deref(), Some("zk://u:geheim@z1:2181,z2:2181/mesos"));
+
+    let base = "mesos: {zk: 'zk://u:geheim@z1,z2:2181'}\n";
     let setup = Setup::new(&[("base.yaml", base)]);
     assert_eq!(
         setup.message(),
         "\
-configuration: DIR/base.yaml:1: mesos.zk cannot be \"zk://***@z:2181/mesos\": not supported by this \
-         build yet; use mesos.hostPort or mesos.masters"
+configuration: DIR/base.yaml:1: mesos.zk cannot be \"zk://***@z1,z2:2181\"; allowed: \
+         zk://host:port,host:port/path or zk://user:password@host:port/path, with the port of each server \
+         and a path below /"
     );
-    setup.flag("mesos.zk=").loaded();
+    assert_eq!(setup.flag("mesos.zk=").loaded().config.mesos.zk, None);
 }
 
 #[test]
@@ -534,6 +542,7 @@ fn the_files_in_the_repository_load() {
     for (environment, path, format, listen) in [
         ("development", ".peloton/master", LogFormat::Text, "127.0.0.1:5289"),
         ("production", "/var/lib/peloton", LogFormat::Json, "0.0.0.0:5289"),
+        ("cluster", "/var/lib/peloton", LogFormat::Json, "0.0.0.0:5289"),
     ] {
         let env = vec![("UBER_ENVIRONMENT".into(), environment.into())];
         let loaded = load(&Sources { dir: Some(dir.clone()), env, flags: Vec::new() })
@@ -543,6 +552,10 @@ fn the_files_in_the_repository_load() {
         assert_eq!(loaded.config.master.socket_addr().to_string(), listen);
         assert_eq!(loaded.effective.files().len(), 2);
         assert_eq!(loaded.effective.environment(), environment);
+        let of_cluster = (StoreType::Etcd, 3, 3);
+        let store = &loaded.config.store;
+        let found = (store.kind, store.endpoints.len(), loaded.config.mesos.addresses().len());
+        assert_eq!(found == of_cluster, environment == "cluster", "{found:?}");
     }
 }
 

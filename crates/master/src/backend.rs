@@ -32,11 +32,13 @@ pub async fn open_store(config: &StoreConfig) -> Result<Arc<dyn Store>, StartErr
                 .map_err(|source| StartError::Embedded { path, source })?;
             Ok(Arc::new(store))
         }
-        StoreType::Etcd => {
-            let store = EtcdStore::open(etcd(config)).await;
-            Ok(Arc::new(store.map_err(|error| refused(config, error))?))
-        }
+        StoreType::Etcd => Ok(open_etcd(config).await?),
     }
+}
+
+async fn open_etcd(config: &StoreConfig) -> Result<Arc<EtcdStore>, StartError> {
+    let store = EtcdStore::open(etcd(config)).await;
+    Ok(Arc::new(store.map_err(|error| refused(config, error))?))
 }
 
 /// The options of etcd's store.
@@ -81,7 +83,7 @@ pub(crate) async fn join_when_there(
     config: &MasterConfig,
     shards: u16,
     gate: &Gate,
-) -> Result<(Arc<dyn Store>, ClusterRecord), StartError> {
+) -> Result<(Arc<EtcdStore>, ClusterRecord), StartError> {
     let mut pause = PAUSES.0;
     loop {
         let error = match try_to_join(config, shards).await {
@@ -101,8 +103,8 @@ pub(crate) async fn join_when_there(
 async fn try_to_join(
     config: &MasterConfig,
     shards: u16,
-) -> Result<(Arc<dyn Store>, ClusterRecord), StartError> {
-    let store = open_store(&config.store).await?;
+) -> Result<(Arc<EtcdStore>, ClusterRecord), StartError> {
+    let store = open_etcd(&config.store).await?;
     match join(config, &*store, shards).await {
         Ok(cluster) => Ok((store, cluster)),
         Err(error) => {

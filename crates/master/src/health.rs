@@ -7,9 +7,13 @@ use peloton_node::{ShardPhase, ShardStatus};
 use peloton_telemetry::{Health, HealthReporter, HealthStatus};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// How often the members of etcd are asked: each time that is a new connection with each.
+const ENDPOINTS_EVERY: Duration = Duration::from_secs(5);
 
 /// The parts that report.
 pub(crate) struct Reporters {
@@ -86,19 +90,30 @@ pub(crate) async fn watch(
     gauges: Gauges,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let mut tick = tokio::time::interval(EVERY);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            gone = async { stopped.wait_for(|stop| *stop).await.is_err() } => {
-                tracing::debug!(gone, "the health watch ends");
-                return;
-            }
+    let reporting = async {
+        let mut tick = tokio::time::interval(EVERY);
+        loop {
+            tick.tick().await;
+            let shards = view.shards();
+            reporters.report(&view, &shards);
+            gauges.set(&shards);
+            gauges.set_cluster(view.map().as_ref(), &view.store());
         }
-        // A store that hangs must not keep the health from saying so.
-        let _late = tokio::time::timeout(EVERY, view.refresh_owners()).await.is_err();
-        let shards = view.shards();
-        reporters.report(&view, &shards);
-        gauges.set(&shards);
+    };
+    let asking = async {
+        let mut tick = tokio::time::interval(ENDPOINTS_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            view.refresh_endpoints().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        gone = async { stopped.wait_for(|stop| *stop).await.is_err() } => {
+            tracing::debug!(gone, "the health watch ends");
+        }
+        () = reporting => {}
+        () = asking => {}
     }
 }

@@ -33,6 +33,7 @@ use peloton_api::{Api, ApiServer};
 use peloton_config::StoreType;
 use peloton_model::ClusterRecord;
 use peloton_node::Node;
+use peloton_store_etcd::EtcdStore;
 use peloton_telemetry::{BuildInfo, Health, Metrics};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -192,7 +193,7 @@ impl Master {
 
         let (stop, stopped) = watch::channel(false);
         let kind = if own_store.0.is_some() { config.store.kind } else { StoreType::Embedded };
-        let view = View::new(&config.mesos.framework.role, store.clone(), kind);
+        let view = View::new(&config, store.clone(), kind);
         let clock: peloton_api::domain::Clock = Arc::new(unix_ms);
         let api = Api::new(store, shards, clock, Arc::new(view.clone()), &metrics);
         let options = options::api(&config);
@@ -211,7 +212,7 @@ impl Master {
         let serving = tokio::spawn(server.serve(until(stopped.clone())));
         let runner = Runner { config, me, shards, view, stopped };
         let node = match joined {
-            Joined::Yes(store, cluster) => Ok(runner.run_shards(store, cluster)),
+            Joined::Yes(store, cluster) => Ok(runner.run_shards(store, None, cluster)),
             Joined::NotYet(gate) => Err(gate),
         };
         let (fail, failed) = oneshot::channel();
@@ -279,13 +280,18 @@ struct Running {
 }
 
 impl Runner {
-    fn run_shards(&self, store: Arc<dyn Store>, cluster: ClusterRecord) -> Running {
+    fn run_shards(
+        &self,
+        store: Arc<dyn Store>,
+        etcd: Option<Arc<EtcdStore>>,
+        cluster: ClusterRecord,
+    ) -> Running {
         let me = &self.me;
         let mut options = options::node(&self.config, &me.id, &me.address, self.shards);
         options.cluster = cluster.id;
         options.started_at = me.started_at;
         let node = Node::start(Arc::clone(&store), options);
-        self.view.attach(node.watch());
+        self.view.attach(&node, etcd);
         Running { store, node }
     }
 
@@ -306,8 +312,8 @@ impl Runner {
                             id = cluster.id,
                             "the store is there"
                         );
-                        gate.open(Arc::clone(&store));
-                        self.run_shards(store, cluster)
+                        gate.open(store.clone());
+                        self.run_shards(store.clone(), Some(store), cluster)
                     }
                     Err(error) => {
                         gate.wait_for(error.to_string());

@@ -1,8 +1,10 @@
-//! The shards' figures as metrics.
+//! The shards' figures, and what this master sees of the cluster, as metrics.
 
-use peloton_node::{ShardPhase, ShardStatus};
+use peloton_api::cluster_view::StoreStatus;
+use peloton_node::{ClusterMap, ShardPhase, ShardStatus};
 use peloton_telemetry::Metrics;
-use peloton_telemetry::metrics::{GaugeFamily, Labels};
+use peloton_telemetry::metrics::{GaugeF64, GaugeFamily, Labels};
+use peloton_telemetry::prometheus_client::metrics::gauge::Gauge;
 
 type Family = GaugeFamily<Labels<1>>;
 
@@ -21,6 +23,69 @@ pub(crate) struct Gauges {
     commits: Family,
     mesos_reconnects: Family,
     mesos_calls_rejected: Family,
+    cluster: Cluster,
+}
+
+/// Gauges of the cluster as this master sees it.
+struct Cluster {
+    members: Gauge,
+    accepting: Gauge,
+    owned: Gauge,
+    free: Gauge,
+    lease_left: GaugeF64,
+    silent: GaugeF64,
+    revision: Gauge,
+    endpoints: Gauge,
+    endpoints_healthy: Gauge,
+    behind: Gauge,
+}
+
+impl Cluster {
+    fn new(metrics: &Metrics) -> Self {
+        let (cluster, store) = (metrics.scope("cluster"), metrics.scope("store"));
+        Self {
+            members: cluster.gauge("masters", "Masters that live, as this one sees it."),
+            accepting: cluster.gauge("masters_accepting", "Those of them that take shards."),
+            owned: cluster.gauge("shards_owned", "Shards that this master owns."),
+            free: cluster.gauge("shards_free", "Shards that nobody owns."),
+            lease_left: cluster.gauge_f64(
+                "lease_left_seconds",
+                "How long this master's lease is certain to live.",
+            ),
+            silent: store
+                .gauge_f64("silent_seconds", "How long ago the store last answered this master."),
+            revision: store.gauge("revision", "The last change of masters or owners seen here."),
+            endpoints: store.gauge("endpoints", "Members of etcd that are configured."),
+            endpoints_healthy: store.gauge("endpoints_healthy", "Members of etcd without trouble."),
+            behind: store.gauge(
+                "behind",
+                "Changes that the member of etcd in use knows of and has not made yet.",
+            ),
+        }
+    }
+
+    fn set(&self, map: &ClusterMap, store: &StoreStatus) {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let owner = |place: &peloton_node::ShardPlace| {
+            place.owner.as_ref().map(|owner| owner.record.master.clone())
+        };
+        let accepting = map.members.values().filter(|member| member.record.accepting);
+        let owned = map.shards.iter().filter(|place| owner(place).as_ref() == Some(&map.master));
+        let free = map.shards.iter().filter(|place| place.owner.is_none());
+        self.members.set(count(map.members.len()));
+        self.accepting.set(count(accepting.count()));
+        self.owned.set(count(owned.count()));
+        self.free.set(count(free.count()));
+        let lease = map.lease.as_ref().map(peloton_node::Lease::certain_for);
+        self.lease_left.set(lease.unwrap_or_default().as_secs_f64());
+        self.silent.set(map.silent_for().unwrap_or_default().as_secs_f64());
+        self.revision.set(store.revision);
+        self.endpoints.set(count(store.endpoints.len()));
+        let healthy = store.endpoints.iter().filter(|one| one.healthy);
+        self.endpoints_healthy.set(count(healthy.count()));
+        let used = store.endpoints.iter().find(|one| one.connected);
+        self.behind.set(used.map_or(0, |one| i64::try_from(one.behind).unwrap_or(i64::MAX)));
+    }
 }
 
 impl Gauges {
@@ -44,6 +109,14 @@ impl Gauges {
             commits: family("commits", "Transactions committed since the shard's run began."),
             mesos_reconnects: family("mesos_disconnects", "Sessions with Mesos that were lost."),
             mesos_calls_rejected: family("mesos_calls_rejected", "Calls that Mesos refused."),
+            cluster: Cluster::new(metrics),
+        }
+    }
+
+    /// What is seen of the cluster, once anything is.
+    pub(crate) fn set_cluster(&self, map: Option<&ClusterMap>, store: &StoreStatus) {
+        if let Some(map) = map {
+            self.cluster.set(map, store);
         }
     }
 

@@ -80,3 +80,24 @@ pub(crate) fn node(
         settings: core,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics fails")]
+mod tests {
+    use super::*;
+    use peloton_config::{Flag, load_flags};
+
+    #[test]
+    fn what_is_advertised_can_be_connected_with() {
+        let config = |flags: &[(&str, &str)]| {
+            let flags = flags.iter().map(|(key, value)| Flag::new(*key, *value, "test"));
+            load_flags(flags.collect()).unwrap().config
+        };
+        let [one, all] = ["10.1.2.3:5289", "0.0.0.0:5289"].map(|text| text.parse().unwrap());
+        assert_eq!(advertised(&config(&[]), one), "10.1.2.3:5289");
+        let host = host_name().unwrap();
+        assert_eq!(advertised(&config(&[]), all), format!("{host}:5289"));
+        let config = config(&[("master.advertise", "m1.example.com:80")]);
+        assert_eq!(advertised(&config, all), "m1.example.com:80");
+    }
+}

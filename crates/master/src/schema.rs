@@ -3,7 +3,7 @@
 //! The version in the store is the one in which all masters write; a master may know newer ones. So a
 //! release that brings a new version goes on writing the old one, next to masters that know nothing
 //! else, and the version is raised only when all masters know the new one
-//! ([0017](../../../docs/decisions/0017-schema-version.md)). Each master therefore looks at it when it starts
+//! ([0018](../../../docs/decisions/0018-schema-version.md)). Each master therefore looks at it when it starts
 //! and while it runs, and one that does not know the store's version does not go on.
 
 use peloton_store::{Store, StoreError, Txn, TxnResult, keys};

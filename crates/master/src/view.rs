@@ -1,17 +1,19 @@
-//! What this master knows of the cluster, for the API.
+//! What this master knows of the cluster, for the API: its own shards from those that run them, members
+//! and owners from the node's map, and the members of etcd from asking each of them now and then.
 
 use peloton_api::cluster_view::{
-    ClusterStatus, ClusterView, Connection, MasterStatus, MesosStatus, ShardStatus, StoreStatus,
+    ClusterStatus, ClusterView, Connection, MasterStatus, MesosStatus, Quorum, ShardStatus,
+    StoreEndpoint, StoreStatus,
 };
-use peloton_config::StoreType;
+use peloton_config::{MasterConfig, StoreType};
 use peloton_core::Settings;
 use peloton_mesos::ClientState;
-use peloton_model::{OwnerRecord, decode_record};
-use peloton_node as node;
-use peloton_store::keys::{self, ParsedKey};
-use peloton_store::{Health, Store, range_all};
+use peloton_node::{self as node, ClusterMap};
+use peloton_store::{Health, Store};
+use peloton_store_etcd::EtcdStore;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// What this master knows of the cluster.
@@ -24,6 +26,7 @@ struct Shared {
     role: String,
     store: Arc<dyn Store>,
     kind: StoreType,
+    mesos: MesosStatus,
     known: Mutex<Known>,
 }
 
@@ -32,7 +35,16 @@ struct Shared {
 struct Known {
     me: Option<Identity>,
     shards: Vec<watch::Receiver<node::ShardStatus>>,
-    owners: BTreeMap<u16, OwnerRecord>,
+    cluster: Option<watch::Receiver<ClusterMap>>,
+    etcd: Option<Arc<EtcdStore>>,
+    endpoints: Vec<StoreEndpoint>,
+    quorum: Quorum,
+}
+
+impl Known {
+    fn map(&self) -> Option<ClusterMap> {
+        self.cluster.as_ref().map(|cluster| cluster.borrow().clone())
+    }
 }
 
 /// This master.
@@ -44,9 +56,11 @@ pub(crate) struct Identity {
 }
 
 impl View {
-    pub(crate) fn new(role: &str, store: Arc<dyn Store>, kind: StoreType) -> Self {
-        let known = Mutex::default();
-        Self { shared: Arc::new(Shared { role: role.to_owned(), store, kind, known }) }
+    /// A view in which nothing runs yet.
+    pub(crate) fn new(config: &MasterConfig, store: Arc<dyn Store>, kind: StoreType) -> Self {
+        let role = config.mesos.framework.role.clone();
+        let (mesos, known) = (finding(config), Mutex::default());
+        Self { shared: Arc::new(Shared { role, store, kind, mesos, known }) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -58,28 +72,43 @@ impl View {
         self.known().me = Some(me);
     }
 
-    /// The shards, once they run: when the store is there.
-    pub(crate) fn attach(&self, shards: Vec<watch::Receiver<node::ShardStatus>>) {
-        self.known().shards = shards;
+    /// What runs, once it does: when the store is there.
+    pub(crate) fn attach(&self, node: &node::Node, etcd: Option<Arc<EtcdStore>>) {
+        let mut known = self.known();
+        known.shards = node.watch();
+        known.cluster = Some(node.cluster());
+        known.etcd = etcd;
     }
 
     pub(crate) fn shards(&self) -> Vec<node::ShardStatus> {
         self.known().shards.iter().map(|shard| shard.borrow().clone()).collect()
     }
 
-    /// Looks up who owns the shards that are not ours. While the store does not answer, what was so
-    /// last is shown: its own health tells the rest.
-    pub(crate) async fn refresh_owners(&self) {
-        let Ok(range) = range_all(&*self.shared.store, keys::owners()).await else { return };
-        let owners = range.kvs.iter().filter_map(|kv| match keys::parse(kv.key.as_ref()) {
-            Some(ParsedKey::Owner { shard }) => Some((shard, decode_record(&kv.value).ok()?)),
-            _ => None,
-        });
-        let owners = owners.collect();
-        self.known().owners = owners;
+    /// What the node knows of members and owners, once it runs.
+    pub(crate) fn map(&self) -> Option<ClusterMap> {
+        self.known().map()
+    }
+
+    /// Asks the members of etcd how they are, which takes up to two seconds.
+    pub(crate) async fn refresh_endpoints(&self) {
+        let Some(etcd) = self.known().etcd.clone() else { return };
+        let status = etcd.status().await;
+        let quorum = if status.leader().is_some() { Quorum::Present } else { Quorum::Lost };
+        let endpoints = status.endpoints.iter();
+        let endpoints = endpoints.map(|(address, answer)| endpoint(&status, address, answer));
+        let endpoints = endpoints.collect();
+        let mut known = self.known();
+        known.endpoints = endpoints;
+        known.quorum = quorum;
     }
 
     pub(crate) fn store(&self) -> StoreStatus {
+        let known = self.known();
+        let map = known.map();
+        self.store_of(&known, map.as_ref())
+    }
+
+    fn store_of(&self, known: &Known, map: Option<&ClusterMap>) -> StoreStatus {
         let (healthy, message) = match self.shared.store.health() {
             Health::Ok => (true, String::new()),
             Health::Degraded { reason } | Health::Failed { reason } => (false, reason),
@@ -88,12 +117,26 @@ impl View {
             StoreType::Embedded => "embedded",
             StoreType::Etcd => "etcd",
         };
-        StoreStatus { healthy, kind: kind.to_owned(), message, ..StoreStatus::default() }
+        StoreStatus {
+            healthy,
+            kind: kind.to_owned(),
+            message,
+            endpoints: known.endpoints.clone(),
+            revision: map.map_or(0, |map| map.revision.0),
+            since_answer_ms: map.and_then(ClusterMap::silent_for).map(millis),
+            quorum: known.quorum,
+        }
     }
 
-    fn shard(&self, known: &Known, status: &node::ShardStatus) -> ShardStatus {
+    fn shard(
+        &self,
+        known: &Known,
+        map: Option<&ClusterMap>,
+        status: &node::ShardStatus,
+    ) -> ShardStatus {
         let ours = matches!(status.phase, node::ShardPhase::Running | node::ShardPhase::Loading);
-        let owner = known.owners.get(&status.shard.0);
+        let place = map.and_then(|map| map.shards.get(usize::from(status.shard.0)));
+        let owner = place.and_then(|place| place.owner.as_ref()).map(|owner| &owner.record);
         let (owner, owner_address, owned_since) = match (&known.me, owner) {
             (Some(me), _) if ours => (me.id.clone(), me.address.clone(), status.since),
             (_, Some(owner)) => (owner.master.clone(), owner.address.clone(), owner.since),
@@ -122,34 +165,98 @@ impl View {
     }
 }
 
-/// This master, and those that own shards: of others only the ownership keys tell.
-fn masters(known: &Known) -> Vec<MasterStatus> {
-    let me = known.me.iter().map(|me| MasterStatus {
-        id: me.id.clone(),
-        address: me.address.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: me.started_at,
-        answering: true,
-        accepting: true,
-        ..MasterStatus::default()
-    });
-    let is_other = |owner: &&OwnerRecord| known.me.as_ref().is_none_or(|me| me.id != owner.master);
-    let others = known.owners.values().filter(is_other);
-    let others: BTreeMap<_, _> = others.map(|owner| (&owner.master, &owner.address)).collect();
-    let others = others.into_iter().map(|(id, address)| MasterStatus {
-        id: id.clone(),
-        address: address.clone(),
-        ..MasterStatus::default()
-    });
-    me.chain(others).collect()
+/// How the configuration has Mesos found.
+fn finding(config: &MasterConfig) -> MesosStatus {
+    let addresses = config.mesos.addresses();
+    let found_by = if addresses.len() == 1 { "address" } else { "list" };
+    let found_in: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let found_in = found_in.join(",");
+    MesosStatus { found_by: found_by.to_owned(), found_in, ..MesosStatus::default() }
+}
+
+fn endpoint(
+    cluster: &peloton_store_etcd::ClusterStatus,
+    address: &str,
+    answer: &Result<peloton_store_etcd::MemberStatus, String>,
+) -> StoreEndpoint {
+    let connected = cluster.connected.as_deref() == Some(address);
+    let address = address.to_owned();
+    match answer {
+        Ok(member) => StoreEndpoint {
+            address,
+            healthy: member.errors.is_empty() && !member.is_learner,
+            message: member.errors.join("; "),
+            connected,
+            leader: cluster.leader() == Some(member.id),
+            version: member.version.clone(),
+            revision: member.revision.0,
+            behind: member.behind,
+            db_bytes: member.db_bytes,
+        },
+        Err(why) => {
+            StoreEndpoint { address, message: why.clone(), connected, ..StoreEndpoint::default() }
+        }
+    }
+}
+
+/// All that live, and those that own shards without being members: they died just now, or are of a
+/// release that knew no members.
+fn masters(known: &Known, map: Option<&ClusterMap>) -> Vec<MasterStatus> {
+    let mut all: BTreeMap<&str, MasterStatus> = BTreeMap::new();
+    for place in map.into_iter().flat_map(|map| &map.shards) {
+        let Some(owner) = place.owner.as_ref().map(|owner| &owner.record) else { continue };
+        all.entry(&owner.master).or_insert_with(|| MasterStatus {
+            id: owner.master.clone(),
+            address: owner.address.clone(),
+            ..MasterStatus::default()
+        });
+    }
+    for (id, member) in map.into_iter().flat_map(|map| &map.members) {
+        let record = &member.record;
+        let status = MasterStatus {
+            id: id.clone(),
+            address: record.address.clone(),
+            version: record.version.clone(),
+            started_at: record.started_at,
+            answering: false,
+            accepting: record.accepting,
+            not_accepting: record.why_not.clone().unwrap_or_default(),
+            lease_left_ms: None,
+            schema_version: u64::from(record.schema),
+        };
+        all.insert(id, status);
+    }
+    if let Some(me) = &known.me {
+        let mine = all.entry(&me.id).or_insert_with(|| MasterStatus {
+            id: me.id.clone(),
+            address: me.address.clone(),
+            not_accepting: "it has not joined the others yet".to_owned(),
+            ..MasterStatus::default()
+        });
+        mine.version = env!("CARGO_PKG_VERSION").to_owned();
+        mine.started_at = me.started_at;
+        mine.answering = true;
+        mine.schema_version = u64::from(crate::schema::NEWEST);
+        let lease = map.and_then(|map| map.lease.as_ref());
+        mine.lease_left_ms = lease.map(|lease| millis(lease.certain_for()));
+    }
+    all.into_values().collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl ClusterView for View {
     fn status(&self) -> ClusterStatus {
         let statuses = self.shards();
         let known = self.known();
-        let shards: Vec<_> = statuses.iter().map(|status| self.shard(&known, status)).collect();
-        let masters = masters(&known);
+        let map = known.map();
+        let map = map.as_ref();
+        let shards: Vec<_> =
+            statuses.iter().map(|status| self.shard(&known, map, status)).collect();
+        let masters = masters(&known, map);
+        let store = self.store_of(&known, map);
         drop(known);
         let leader = statuses
             .iter()
@@ -157,17 +264,8 @@ impl ClusterView for View {
             .unwrap_or_default();
         let connected = shards.iter().any(|shard| shard.connection == Connection::Subscribed);
         let message = shards.iter().map(|s| s.message.as_str()).find(|m| !m.is_empty());
-        ClusterStatus {
-            masters,
-            mesos: MesosStatus {
-                connected,
-                leader,
-                version: String::new(),
-                message: message.unwrap_or_default().to_owned(),
-                ..MesosStatus::default()
-            },
-            shards,
-            store: self.store(),
-        }
+        let message = message.unwrap_or_default().to_owned();
+        let mesos = MesosStatus { connected, leader, message, ..self.shared.mesos.clone() };
+        ClusterStatus { masters, shards, store, mesos }
     }
 }

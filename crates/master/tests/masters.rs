@@ -61,6 +61,21 @@ async fn owners(client: &Client, masters: &[&Master]) -> Vec<String> {
     }
 }
 
+/// Waits until these have equally many shards, give or take one, as one of them sees it.
+async fn even(client: &Client, masters: &[&Master]) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let owners = owners(client, masters).await;
+        let count = |master: &&Master| owners.iter().filter(|owner| *owner == master.id()).count();
+        let counts: Vec<usize> = masters.iter().map(count).collect();
+        if counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1 {
+            return;
+        }
+        assert!(Instant::now() < end, "uneven: {counts:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn create(client: &Client, id: &str) {
     let config = JobConfig {
         name: id.to_owned(),
@@ -81,7 +96,7 @@ async fn create(client: &Client, id: &str) {
 
 async fn reads(client: &Client, id: &str) {
     let id = Some(JobId { value: id.to_owned() });
-    let answer = client.jobs().get(job::GetRequest { id }).await.unwrap();
+    let answer = client.jobs().get(job::GetRequest { id, ..Default::default() }).await.unwrap();
     assert_eq!(answer.result.unwrap().instance_count, 2);
 }
 
@@ -97,12 +112,16 @@ async fn masters_of_one_process_share_a_store_and_its_shards() {
     let addresses = BTreeSet::from([one.address(), two.address(), three.address()]);
     assert_eq!(addresses.len(), 3, "{addresses:?}");
 
-    // What one has nobody else takes, and all masters say the same.
-    for client in [&client_two, &client_three] {
-        assert_eq!(owners(client, &[&one, &two, &three]).await, vec![one.id(); 4]);
+    // Everybody gets some, and all masters say the same.
+    for client in [&client_one, &client_two, &client_three] {
+        even(client, &[&one, &two, &three]).await;
         let listed = status(client).await.masters;
-        assert_eq!(listed.len(), 2, "itself, and the one with shards: {listed:?}");
+        assert_eq!(listed.len(), 3, "{listed:?}");
         assert_eq!(listed.iter().filter(|master| master.answering).count(), 1);
+        assert!(listed.iter().all(|master| master.accepting), "{listed:?}");
+        assert!(listed.iter().all(|master| master.schema_version == 1), "{listed:?}");
+        let me = listed.iter().find(|master| master.answering).unwrap();
+        assert!(me.lease_left_ms.unwrap() > 0, "{me:?}");
     }
     for (number, writer) in [&client_one, &client_two, &client_three].into_iter().enumerate() {
         let id = format!("job-{number}");
@@ -113,11 +132,11 @@ async fn masters_of_one_process_share_a_store_and_its_shards() {
     }
 
     one.stop().await.unwrap();
-    let heirs = owners(&client_two, &[&two, &three]).await;
+    even(&client_two, &[&two, &three]).await;
     create(&client_three, "job-3").await;
     reads(&client_two, "job-3").await;
     three.stop().await.unwrap();
-    assert_eq!(owners(&client_two, &[&two]).await, vec![two.id(); 4], "after {heirs:?}");
+    assert_eq!(owners(&client_two, &[&two]).await, vec![two.id(); 4]);
     two.stop().await.unwrap();
     // Whoever opened it closes it.
     assert!(store.get(peloton_store::keys::meta_cluster()).await.unwrap().kv.is_some());
@@ -134,8 +153,9 @@ async fn each_master_has_its_own_health() {
         health.components.get("mesos").map(|part| part.message.clone()).unwrap_or_default()
     };
     let end = Instant::now() + PATIENCE;
-    // One has the shards and no Mesos for them; the other has none, so it misses nothing.
-    while !told(&one).contains("0 of 4 shards are subscribed") || !told(&two).is_empty() {
+    // Each speaks of its own shards.
+    let two_of_its_own = |master: &Master| told(master).contains("0 of 2 shards are subscribed");
+    while !two_of_its_own(&one) || !two_of_its_own(&two) {
         assert!(Instant::now() < end, "{:?} and {:?}", told(&one), told(&two));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
