@@ -13,6 +13,7 @@ mod cluster;
 mod commit;
 mod environment;
 mod finish;
+mod heavy;
 mod join;
 mod lease;
 mod load;

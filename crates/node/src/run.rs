@@ -5,6 +5,7 @@
 //! commit whose answer got lost it can be read whether it did.
 
 use crate::commit::Pending;
+use crate::heavy::heavily;
 use crate::lease::Held;
 use crate::orders::Standing;
 use crate::outbox::Outbox;
@@ -168,11 +169,11 @@ impl<'a> Run<'a> {
                 done = commit_done(&mut self.in_flight) => self.committed(done)?,
                 () = sleep_until(publish) => self.publish(),
                 () = sleep(OUTBOX_AGAIN), if sent == Sent::NoRoom => {}
-                () = sleep_until(wake) => self.step(Input::Wake),
+                () = sleep_until(wake) => heavily(|| self.step(Input::Wake)),
                 news = news(&mut self.events, &mut self.desired, self.desired_first), if room => {
                     match news {
-                        News::Mesos(event) => self.mesos_events(event)?,
-                        News::Desired(batch) => self.desired_changed(batch)?,
+                        News::Mesos(event) => heavily(|| self.mesos_events(event))?,
+                        News::Desired(batch) => heavily(|| self.desired_changed(batch))?,
                     }
                 }
             }

@@ -2,6 +2,7 @@
 //! up in an orderly way.
 
 use crate::environment::Environment;
+use crate::heavy::heavily;
 use crate::lease::Held;
 use crate::load::{LoadError, load};
 use crate::node::Options;
@@ -222,7 +223,8 @@ impl Runner {
         let mut settings = self.options.settings.clone();
         settings.shard = self.shard;
         settings.role = Settings::role_of(self.shard, &self.options.mesos.framework.role).into();
-        let (core, output) = Shard::recover(settings, self.environment.unix_ms(), snapshot);
+        let now = self.environment.unix_ms();
+        let (core, output) = heavily(|| Shard::recover(settings, now, snapshot));
         let run = Run::new(self, core, claim, from)?;
         self.phase(ShardPhase::Running);
         tracing::info!(shard = %self.shard, jobs = run.jobs(), "the shard runs");
