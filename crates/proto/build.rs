@@ -19,6 +19,18 @@ const API: &[&str] = &[
 /// What is spoken with Mesos only.
 const MESOS: &[&str] = &["mesos/v1/scheduler.proto", "mesos/v1/executor.proto"];
 
+/// Large parts that few messages have, so that the others need no room for them: the calls of a large wave
+/// of launches are mostly resources and operations.
+const BOXED: &[&str] = &[
+    ".mesos.v1.Resource.disk",
+    ".mesos.v1.Offer.Operation.launch_group",
+    ".mesos.v1.Offer.Operation.grow_volume",
+    ".mesos.v1.Offer.Operation.shrink_volume",
+    ".mesos.v1.TaskInfo.executor",
+    ".mesos.v1.TaskInfo.check",
+    ".mesos.v1.scheduler.Call.subscribe",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
@@ -34,6 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.enable_type_names();
     // Equal messages must have equal bytes and equal JSON.
     config.btree_map(["."]);
+    for field in BOXED {
+        config.boxed(field);
+    }
     tonic_prost_build::configure()
         // The client crate brings its own connections.
         .build_transport(false)

@@ -45,7 +45,7 @@ fn subscribe(address: &str) -> (String, v1::FrameworkId, BufReader<TcpStream>) {
     let subscribe = call::Subscribe { framework_info, ..Default::default() };
     let call = Call {
         r#type: Some(call::Type::Subscribe as i32),
-        subscribe: Some(subscribe),
+        subscribe: Some(Box::new(subscribe)),
         ..Default::default()
     };
     stream.write_all(&request(&call, "")).unwrap();

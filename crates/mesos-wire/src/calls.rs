@@ -82,11 +82,11 @@ impl FrameworkSettings {
 pub fn subscribe(info: FrameworkInfo, suppressed_roles: Vec<String>) -> Call {
     Call {
         framework_id: info.id.clone(),
-        subscribe: Some(call::Subscribe {
+        subscribe: Some(Box::new(call::Subscribe {
             framework_info: info,
             suppressed_roles,
             offer_constraints: None,
-        }),
+        })),
         ..of(CallKind::Subscribe)
     }
 }

@@ -236,7 +236,7 @@ fn reserved_disk() -> (Resource, Resource) {
         }),
         source: None,
     };
-    let volume = Resource { disk: Some(info), ..disk.clone() };
+    let volume = Resource { disk: Some(Box::new(info)), ..disk.clone() };
     (disk, volume)
 }
 

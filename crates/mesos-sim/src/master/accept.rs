@@ -218,7 +218,7 @@ impl Master {
             }
             Type::LaunchGroup => {
                 if let Some(group) = operation.launch_group {
-                    self.launch_group(world, accepting, group);
+                    self.launch_group(world, accepting, *group);
                 }
             }
             Type::Reserve

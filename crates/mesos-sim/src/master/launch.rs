@@ -52,7 +52,7 @@ impl Master {
             accepting.conversions.push(Conversion::new(Resources::new(), additional));
         }
         accepting.remaining.subtract(&consumed);
-        let executor = self.add_executor(accepting, task.executor.as_ref(), executor_resources);
+        let executor = self.add_executor(accepting, task.executor.as_deref(), executor_resources);
         let meta = self.new_task(world, accepting, &task, executor.as_ref(), resources);
         let Some(meta) = meta else { return };
         let (framework, tasks) = (accepting.framework, vec![(meta, task)]);
@@ -69,7 +69,7 @@ impl Master {
     ) {
         let LaunchGroup { mut executor, task_group: mut group } = group;
         for task in &mut group.tasks {
-            task.executor.get_or_insert_with(|| executor.clone());
+            task.executor.get_or_insert_with(|| Box::new(executor.clone()));
         }
         let Some(launching) = self.launching(accepting, &accepting.remaining) else { return };
         let checked = launching

@@ -28,7 +28,7 @@ impl Master {
             return Err(refuse(BAD_REQUEST, "Expecting 'subscribe' to be present"));
         };
         let stream_id = world.random.uuid().to_string();
-        if let Err(message) = self.try_subscribe(world, connection, &stream_id, subscribe) {
+        if let Err(message) = self.try_subscribe(world, connection, &stream_id, *subscribe) {
             world.emit(connection, status::error(&message));
             world.outputs.push(Output::Close(connection));
         }

@@ -187,7 +187,7 @@ impl Launching<'_> {
         }
         let is_other = |own: &v1::ExecutorInfo| own != executor;
         if let Some(task) =
-            group.tasks.iter().find(|one| one.executor.as_ref().is_some_and(is_other))
+            group.tasks.iter().find(|one| one.executor.as_deref().is_some_and(is_other))
         {
             let task = &task.task_id.value;
             return Err(format!(

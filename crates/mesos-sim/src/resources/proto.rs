@@ -121,7 +121,7 @@ fn read(resource: &v1::Resource, last_stack: &mut Stack) -> Option<Resource> {
         name,
         shape,
         Arc::clone(last_stack),
-        resource.disk.clone().map(Arc::new),
+        resource.disk.as_deref().cloned().map(Arc::new),
         resource.revocable.is_some(),
         resource.shared.is_some(),
         resource.provider_id.as_ref().map(|id| id.value.as_str().into()),
@@ -167,7 +167,7 @@ impl Resource {
         let mut result = v1::Resource {
             name: kind.name().as_str().to_owned(),
             reservations: kind.reservations().iter().map(Reservation::to_proto).collect(),
-            disk: kind.disk().cloned(),
+            disk: kind.disk().cloned().map(Box::new),
             revocable: kind.is_revocable().then(Default::default),
             shared: kind.is_shared().then(Default::default),
             provider_id: kind.provider().map(|id| v1::ResourceProviderId { value: id.to_owned() }),

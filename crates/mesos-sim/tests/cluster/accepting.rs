@@ -154,10 +154,10 @@ fn a_group_is_launched_whole_or_not_at_all() {
         let tasks = ids.iter().map(|(id, resources)| task(id, &offer, resources.clone()));
         let mut operation = v1::offer::Operation::default();
         operation.set_type(v1::offer::operation::Type::LaunchGroup);
-        operation.launch_group = Some(v1::offer::operation::LaunchGroup {
+        operation.launch_group = Some(Box::new(v1::offer::operation::LaunchGroup {
             executor: executor.clone(),
             task_group: v1::TaskGroupInfo { tasks: tasks.collect() },
-        });
+        }));
         operation
     };
     let too_much = group(&[("a", small()), ("b", vec![scalar("cpus", 9.0)])]);

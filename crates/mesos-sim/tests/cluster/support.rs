@@ -64,7 +64,7 @@ pub(crate) fn volume(reserved_disk: &v1::Resource, id: &str) -> v1::Resource {
     let persistence =
         Some(v1::resource::disk_info::Persistence { id: id.to_owned(), principal: None });
     let disk = v1::resource::DiskInfo { persistence, volume: Some(volume), source: None };
-    v1::Resource { disk: Some(disk), ..reserved_disk.clone() }
+    v1::Resource { disk: Some(Box::new(disk)), ..reserved_disk.clone() }
 }
 
 pub(crate) fn spec(hostname: &str, tasks: Tasks) -> AgentSpec {
@@ -200,11 +200,11 @@ impl Cluster {
         let call = Call {
             framework_id: info.id.clone(),
             r#type: Some(call::Type::Subscribe as i32),
-            subscribe: Some(call::Subscribe {
+            subscribe: Some(Box::new(call::Subscribe {
                 framework_info: info,
                 suppressed_roles: suppressed.iter().map(|role| (*role).to_owned()).collect(),
                 offer_constraints: None,
-            }),
+            })),
             ..Default::default()
         };
         let stream_id = self.mesos.subscribe(connection, call).unwrap();

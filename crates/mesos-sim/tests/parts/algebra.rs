@@ -283,13 +283,13 @@ pub(crate) fn destroy(volumes: Vec<v1::Resource>) -> Operation {
 }
 
 pub(crate) fn grow(volume: v1::Resource, addition: v1::Resource) -> Operation {
-    let grow_volume = Some(operation::GrowVolume { volume, addition });
+    let grow_volume = Some(Box::new(operation::GrowVolume { volume, addition }));
     Operation { grow_volume, ..of_type(operation::Type::GrowVolume) }
 }
 
 pub(crate) fn shrink(volume: v1::Resource, subtract: f64) -> Operation {
     let subtract = v1::value::Scalar { value: subtract };
-    let shrink_volume = Some(operation::ShrinkVolume { volume, subtract });
+    let shrink_volume = Some(Box::new(operation::ShrinkVolume { volume, subtract }));
     Operation { shrink_volume, ..of_type(operation::Type::ShrinkVolume) }
 }
 

@@ -108,7 +108,7 @@ impl With for v1::Resource {
             ..Default::default()
         };
         source.set_type(source::Type::Mount);
-        self.disk = Some(DiskInfo { source: Some(source), ..Default::default() });
+        self.disk = Some(Box::new(DiskInfo { source: Some(source), ..Default::default() }));
         self
     }
 

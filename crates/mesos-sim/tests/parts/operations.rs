@@ -233,8 +233,8 @@ fn a_task_uses_what_was_offered() {
          available cpus(allocated: a):1"
     );
     let mut with_executor = task(vec![cpus(1.0)]);
-    with_executor.executor =
-        Some(v1::ExecutorInfo { resources: vec![cpus(1.0)], ..Default::default() });
+    let executor = v1::ExecutorInfo { resources: vec![cpus(1.0)], ..Default::default() };
+    with_executor.executor = Some(Box::new(executor));
     assert!(validate_task_fits(&with_executor, false, &offered, "a").is_err());
     assert_eq!(validate_task_fits(&with_executor, true, &offered, "a"), Ok(()));
 }
