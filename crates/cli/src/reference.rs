@@ -29,10 +29,10 @@ hold several jobs as documents separated by `---`. See `examples/`.
 
 ## Output for programs
 
-`-o wide` is for people who have room for more columns. `-o json` and `-o yaml` write the API's messages with the names of enums. What is zero or empty is
-written, too; what may be absent and is, is left out. Only job configurations are written as job
-files are: without what is zero or empty. 64-bit integers are numbers. Fields may be added later;
-none is renamed or removed.
+`-o json` and `-o yaml` write the API's messages with the names of enums (`-o wide` is for people who
+have room for more columns). What is zero or empty is written, too; what may be absent and is, is left
+out. Only job configurations are written as job files are: without what is zero or empty. 64-bit
+integers are numbers. Fields may be added later; none is renamed or removed.
 
 | command | document |
 | --- | --- |

@@ -38,11 +38,11 @@ fn utc(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{date:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Milliseconds as seconds: `0.012 s`, `2.1 s`, `75 s`.
+/// A short time: `12 ms`, `2.1 s`, `75 s`.
 pub(crate) fn seconds(ms: u64) -> String {
     match ms {
-        0..100 => format!("0.{ms:03} s"),
-        100..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        0..1000 => format!("{ms} ms"),
+        1000..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         _ => format!("{} s", ms / 1000),
     }
 }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn durations_and_sizes() {
-        for (ms, want) in [(0, "0.000 s"), (12, "0.012 s"), (2149, "2.1 s"), (75_900, "75 s")] {
+        for (ms, want) in [(0, "0 ms"), (999, "999 ms"), (2149, "2.1 s"), (75_900, "75 s")] {
             assert_eq!(seconds(ms), want);
         }
         for (count, want) in [

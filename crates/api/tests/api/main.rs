@@ -11,6 +11,7 @@
 mod changes;
 mod encodings;
 mod errors;
+mod etcd;
 mod faults;
 mod jobs;
 mod outcomes;

@@ -31,7 +31,8 @@ pub(super) async fn status(client: &Client, ui: &Ui) -> Result<(), Failure> {
     let request = GetStatusRequest {};
     let mut status = client.cluster().get_status(request).await?.result.unwrap_or_default();
     ask_owners(&mut status).await;
-    let info = status.cluster.clone().unwrap_or_default();
+    // The document has it in a place of its own.
+    let info = status.cluster.take().unwrap_or_default();
     let document = ClusterDocument { cluster: ui::full(&info)?, status: ui::full(&status)? };
     ui.show(&document, || page(ui, &info, &status))
 }
