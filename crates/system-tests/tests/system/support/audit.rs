@@ -65,6 +65,29 @@ impl Audit {
         Ok(sum)
     }
 
+    /// How many subscriptions Mesos took for each shard's framework; empty where it does not count, as the
+    /// simulated one.
+    pub(crate) fn subscriptions(&self) -> Result<BTreeMap<u16, usize>, String> {
+        let state = self.operator.state().map_err(|error| error.to_string())?;
+        let Ok(counters) = self.operator.get("/metrics/snapshot") else {
+            return Ok(BTreeMap::new());
+        };
+        let prefix = format!("{}/", self.role);
+        let mut found = BTreeMap::new();
+        for framework in items(&state["frameworks"]) {
+            let shard = items(&framework["roles"])
+                .find_map(|role| role.as_str()?.strip_prefix(&prefix)?.parse::<u16>().ok());
+            let Some(shard) = shard else { continue };
+            let name = format!("/{}/calls/subscribe", text(&framework["id"]));
+            let count = counters.as_object().into_iter().flatten();
+            let count = count.filter(|(counter, _)| counter.ends_with(&name));
+            for (_, count) in count {
+                *found.entry(shard).or_default() += count.as_f64().unwrap_or_default() as usize;
+            }
+        }
+        Ok(found)
+    }
+
     /// Waits until exactly so many slots of [`super::jobs::config`]'s resources are reserved.
     #[track_caller]
     pub(crate) fn wait_slots(&self, slots: i64) {

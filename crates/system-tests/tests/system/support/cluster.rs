@@ -122,14 +122,30 @@ impl Cluster {
         }
     }
 
+    /// Sends the process a signal, and waits for nothing.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().unwrap();
+        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
     /// SIGTERM, and how the process ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait_ended()
+    }
+
+    /// Waits until the process has ended by itself, or of a signal: how.
+    pub(crate) fn wait_ended(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap();
-        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        wait_until("the end of the master after SIGTERM", PATIENCE, || {
+        wait_until("the end of the master", PATIENCE, || {
             process.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
         })
+    }
+
+    /// Whether the process was started, and not ended by us.
+    pub(crate) fn is_started(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Waits until the API answers, whatever the health of what is behind it.

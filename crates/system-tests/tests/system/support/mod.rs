@@ -2,7 +2,9 @@
 
 mod audit;
 mod cluster;
+mod history;
 mod jobs;
+mod masters;
 mod mesos;
 mod programs;
 
@@ -12,7 +14,9 @@ pub(crate) use audit::{Audit, Watching};
 pub(crate) use cluster::{
     CallError, Cluster, cli_command, fault_lasts, free_ports, master_command, yarpc,
 };
+pub(crate) use history::{History, Keys};
 pub(crate) use jobs::{Job, State, Task, config};
+pub(crate) use masters::{Masters, Notes};
 pub(crate) use mesos::{AnyMesos, shared_mesos};
 
 /// For anything that should come about by itself. Far more than it takes: tests are about what

@@ -1,0 +1,198 @@
+//! Three masters on an etcd of three members: any of them serves any request, and whatever becomes of
+//! one, the others serve its shards, and no task notices.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{
+    AnyMesos, Audit, History, Job, Masters, Notes, PATIENCE, fault_lasts, shared_mesos, wait_until,
+};
+
+/// As many as a cluster has unless somebody says otherwise.
+const SHARDS: u16 = 8;
+
+/// Jobs of a scene: enough that the busiest of three masters has some of them, if not all.
+const JOBS: usize = 6;
+
+/// Instances of each.
+const INSTANCES: u32 = 2;
+
+/// How long a master that was paused is looked at for harm, after it goes on. Whatever it had in hand
+/// leaves at once, if ever.
+const HARM_WITHIN: Duration = Duration::from_secs(3);
+
+/// Masters with services that run.
+struct Scene {
+    masters: Masters,
+    audit: Audit,
+    notes: Notes,
+    jobs: Vec<String>,
+    /// The tasks that run, with their processes.
+    tasks: BTreeMap<String, u32>,
+}
+
+impl Scene {
+    fn start(mesos: &impl AnyMesos, role: &str) -> Option<Self> {
+        let masters = Masters::start(mesos, role, SHARDS)?;
+        let audit = Audit::new(mesos, role);
+        let (jobs, tasks) = (Vec::new(), BTreeMap::new());
+        let mut scene = Self { masters, audit, notes: Notes::new(), jobs, tasks };
+        scene.add_jobs("old", &[0, 1, 2]);
+        scene.settle(&[0, 1, 2]);
+        Some(scene)
+    }
+
+    /// Creates jobs, each on one of these masters; all of these know it at once.
+    fn add_jobs(&mut self, name: &str, masters: &[usize]) {
+        let command = self.notes.service();
+        for number in 0..JOBS {
+            let writer = masters[number % masters.len()];
+            let id = format!("{name}-{number}");
+            Job::service(&self.masters[writer], &id, INSTANCES, &command, json!({}));
+            for reader in masters {
+                let status = Job::of(&self.masters[*reader], &id).status();
+                assert_eq!(status["instanceCount"], INSTANCES, "{id} on master {reader}: {status}");
+            }
+            self.jobs.push(id);
+        }
+    }
+
+    /// Waits until everything runs, on these masters and in Mesos, and notes what that is.
+    fn settle(&mut self, masters: &[usize]) {
+        let instances = self.jobs.len() * INSTANCES as usize;
+        self.agree(masters);
+        self.tasks = wait_until("a note of every task", PATIENCE, || {
+            let started = self.notes.started();
+            if started.len() == instances { Ok(started) } else { Err(format!("{started:?}")) }
+        });
+    }
+
+    /// Waits until these masters and Mesos agree on what runs, and on what is reserved for it.
+    fn agree(&self, masters: &[usize]) {
+        let mut ids = Vec::new();
+        for job in &self.jobs {
+            for master in masters {
+                let tasks = Job::of(&self.masters[*master], job).wait_running(INSTANCES as usize);
+                ids.extend(tasks.into_values().map(|task| task.id));
+            }
+        }
+        self.audit.wait_tasks(&ids.into_iter().collect());
+        self.audit.wait_slots(i64::try_from(self.jobs.len() * INSTANCES as usize).unwrap());
+    }
+
+    /// Asserts that the same tasks run in the same processes, and that everybody agrees on it.
+    fn assert_unharmed(&self, masters: &[usize]) {
+        self.agree(masters);
+        self.notes.assert_same(&self.tasks);
+    }
+
+    /// Deletes everything; then nothing is left, and nobody ever wrote what was not his.
+    fn end(mut self) {
+        for job in &self.jobs {
+            assert_eq!(Job::of(&self.masters[1], job).call("Delete"), json!({}));
+        }
+        self.audit.wait_nothing_left();
+        let history = History::audited(self.masters.keys());
+        let (claims, commits) = (history.claims.len(), history.commits.len());
+        println!("{commits} commits under {claims} claims");
+        // Mesos took no subscription but those of owners.
+        for (shard, subscriptions) in self.audit.subscriptions().unwrap() {
+            let begins = history.begins_of(shard);
+            assert!(subscriptions <= begins, "shard {shard}: {subscriptions} for {begins} runs");
+        }
+        for master in self.masters.iter_mut().filter(|master| master.is_started()) {
+            assert!(master.terminate().success());
+        }
+    }
+}
+
+/// All but one of the three.
+fn others(master: usize) -> Vec<usize> {
+    (0..3).filter(|other| *other != master).collect()
+}
+
+#[test]
+fn a_killed_masters_shards_are_served_again_and_no_task_notices() {
+    let Some(mesos) = shared_mesos() else { return };
+    let Some(mut scene) = Scene::start(mesos, "etcd-killed") else { return };
+    for round in 0..2 {
+        let victim = scene.masters.busiest(&[0, 1, 2]);
+        let (_, shards) = scene.masters.serves(victim).unwrap();
+        let survivors = others(victim);
+        let killed = Instant::now();
+        scene.masters[victim].kill();
+        // Nobody has its shards yet, and nobody's request waits for that.
+        scene.add_jobs(&format!("round-{round}"), &survivors);
+        let (_, time) = scene.masters.measure_served(&survivors, killed);
+        println!("{} shards of a killed master are served again after {time:?}", shards.len());
+        let before = scene.tasks.clone();
+        scene.settle(&survivors);
+        scene.tasks.extend(before.clone());
+        assert!(before.iter().all(|(id, pid)| scene.tasks.get(id) == Some(pid)));
+        scene.assert_unharmed(&survivors);
+        scene.masters[victim].launch();
+        scene.masters.wait_healthy(victim);
+        scene.masters.wait_even(&[0, 1, 2]);
+        scene.assert_unharmed(&[0, 1, 2]);
+    }
+    scene.end();
+}
+
+#[test]
+fn a_stopped_masters_shards_are_handed_over_and_no_task_notices() {
+    let Some(mesos) = shared_mesos() else { return };
+    let Some(mut scene) = Scene::start(mesos, "etcd-stopped") else { return };
+    // One after the other, as a rolling upgrade does it.
+    for round in 0..3 {
+        let leaver = scene.masters.busiest(&[0, 1, 2]);
+        let (_, shards) = scene.masters.serves(leaver).unwrap();
+        let stayers = others(leaver);
+        let told = Instant::now();
+        scene.masters[leaver].signal(Signal::TERM);
+        let (_, time) = scene.masters.measure_served(&stayers, told);
+        println!("{} shards of a stopped master are served again after {time:?}", shards.len());
+        assert_eq!(scene.masters[leaver].wait_ended().code(), Some(0), "round {round}");
+        scene.assert_unharmed(&stayers);
+        scene.masters[leaver].launch();
+        scene.masters.wait_healthy(leaver);
+        scene.masters.wait_even(&[0, 1, 2]);
+        scene.assert_unharmed(&[0, 1, 2]);
+    }
+    scene.end();
+}
+
+#[test]
+fn a_master_that_wakes_up_after_its_lease_does_no_harm() {
+    let Some(mesos) = shared_mesos() else { return };
+    let Some(mut scene) = Scene::start(mesos, "etcd-paused") else { return };
+    let sleeper = scene.masters.busiest(&[0, 1, 2]);
+    let (id, shards) = scene.masters.serves(sleeper).unwrap();
+    assert!(!shards.is_empty());
+    let awake = others(sleeper);
+    scene.masters.pause(sleeper, true);
+    // Its watches and its streams of offers fill up with work that it would have done.
+    scene.add_jobs("young", &awake);
+    let (_, time) = scene.masters.measure_served(&awake, Instant::now());
+    println!("{} shards of a paused master are served again after {time:?}", shards.len());
+    scene.settle(&awake);
+    let revision = scene.masters.keys().revision();
+    scene.masters.pause(sleeper, false);
+    fault_lasts(HARM_WITHIN);
+    scene.assert_unharmed(&awake);
+    // It is the same process, and a good one again: it says so, and has shards only as an owner does.
+    scene.masters.wait_healthy(sleeper);
+    assert_eq!(scene.masters.serves(sleeper).unwrap().0, id);
+    scene.masters.wait_even(&[0, 1, 2]);
+    scene.assert_unharmed(&[0, 1, 2]);
+    let history = History::audited(scene.masters.keys());
+    let claimed = history.claims.iter().find(|(at, _, by)| *at > revision && *by == id);
+    let wrote = history.commits.iter().find(|(at, _, by)| *at > revision && *by == id);
+    let (Some((claimed, ..)), Some((wrote, ..))) = (claimed, wrote) else {
+        panic!("it has shards again, and neither claimed nor wrote any: {history:?}");
+    };
+    assert!(claimed <= wrote, "a commit before any claim: {history:?}");
+    scene.end();
+}
