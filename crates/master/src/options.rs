@@ -4,7 +4,11 @@ use peloton_config::MasterConfig;
 use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::ShardId;
+use peloton_node::{Environment, MesosProbe};
+use peloton_store::BoxFuture;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Where others reach the API that listens there. All addresses of a host are none that anybody could
 /// connect with, so its name stands for them.
@@ -35,6 +39,45 @@ pub(crate) fn api(config: &MasterConfig) -> peloton_api::Options {
     }
 }
 
+/// How the leading Mesos master is found.
+pub(crate) fn masters(config: &MasterConfig) -> mesos::Masters {
+    // The configuration refuses a URL that is none; the list that would be tried then is the default.
+    let zookeeper = config.mesos.zk.as_deref().and_then(|url| mesos::ZooKeeper::parse(url).ok());
+    match zookeeper {
+        Some(zookeeper) => mesos::Masters::ZooKeeper(zookeeper),
+        None => {
+            let list = config.mesos.addresses().iter().map(ToString::to_string).collect();
+            mesos::Masters::List(list)
+        }
+    }
+}
+
+/// How long to wait for Mesos to say that it is there. The node asks again and again.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a node takes from the machine, with the way to find out whether Mesos is reached while no shard is
+/// connected.
+pub(crate) fn environment(options: &peloton_node::Options) -> Environment {
+    // Options that cannot be are told by each shard.
+    let probe = mesos::Probe::new(&options.mesos).ok().map(|probe| Arc::new(Reach(probe)) as _);
+    Environment { probe, ..Environment::default() }
+}
+
+#[derive(Debug)]
+struct Reach(mesos::Probe);
+
+impl MesosProbe for Reach {
+    fn reaches_mesos(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            let reached = self.0.reach(PROBE_TIMEOUT).await;
+            if let Err(problem) = &reached {
+                tracing::debug!(%problem, "Mesos is not reached");
+            }
+            reached.is_ok()
+        })
+    }
+}
+
 /// How shards are run; the cluster's id and when the process started are still to be filled in.
 pub(crate) fn node(
     config: &MasterConfig,
@@ -54,7 +97,6 @@ pub(crate) fn node(
         webui_url: None,
         capabilities: mesos::FrameworkSettings::default_capabilities(),
     };
-    let masters = config.mesos.addresses().iter().map(ToString::to_string).collect();
     let credential = framework.secret.as_ref().map(|secret| mesos::Credential {
         principal: framework.principal.clone(),
         secret: secret.reveal().to_owned(),
@@ -75,7 +117,8 @@ pub(crate) fn node(
         mesos: mesos::Options {
             api_path: config.mesos.api_path.clone(),
             credential,
-            ..mesos::Options::new(masters, settings)
+            masters: masters(config),
+            ..mesos::Options::new(Vec::new(), settings)
         },
         settings: core,
     }
@@ -86,6 +129,21 @@ pub(crate) fn node(
 mod tests {
     use super::*;
     use peloton_config::{Flag, load_flags};
+
+    #[test]
+    fn a_zookeeper_that_the_configuration_takes_is_used() {
+        for url in [
+            "zk://a:2181/mesos",
+            "zk://me:ge@he:im,@a-1.example.com:2181,10.0.0.1:2182,[::1]:2183/mesos/east",
+        ] {
+            let flags = vec![Flag::new("mesos.zk", url, "test")];
+            let found = masters(&load_flags(flags).unwrap().config);
+            assert!(matches!(found, mesos::Masters::ZooKeeper(_)), "{found:?}");
+            assert!(!format!("{found:?} {found}").contains("he:im"), "{found}");
+        }
+        let flags = vec![Flag::new("mesos.masters", "a:1,b:2", "test")];
+        assert_eq!(masters(&load_flags(flags).unwrap().config).to_string(), "a:1,b:2");
+    }
 
     #[test]
     fn what_is_advertised_can_be_connected_with() {

@@ -1,13 +1,14 @@
 //! What this master knows of the cluster, for the API: its own shards from those that run them, members
 //! and owners from the node's map, and the members of etcd from asking each of them now and then.
 
+use crate::options;
 use peloton_api::cluster_view::{
     ClusterStatus, ClusterView, Connection, MasterStatus, MesosStatus, Quorum, ShardStatus,
     StoreEndpoint, StoreStatus,
 };
 use peloton_config::{MasterConfig, StoreType};
 use peloton_core::Settings;
-use peloton_mesos::ClientState;
+use peloton_mesos::{ClientState, Found, Masters};
 use peloton_node::{self as node, ClusterMap};
 use peloton_store::{Health, Store};
 use peloton_store_etcd::EtcdStore;
@@ -167,10 +168,13 @@ impl View {
 
 /// How the configuration has Mesos found.
 fn finding(config: &MasterConfig) -> MesosStatus {
-    let addresses = config.mesos.addresses();
-    let found_by = if addresses.len() == 1 { "address" } else { "list" };
-    let found_in: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    let found_in = found_in.join(",");
+    let masters = options::masters(config);
+    let found_by = match &masters {
+        Masters::ZooKeeper(_) => "zookeeper",
+        Masters::List(list) if list.len() == 1 => "address",
+        Masters::List(_) => "list",
+    };
+    let found_in = masters.to_string();
     MesosStatus { found_by: found_by.to_owned(), found_in, ..MesosStatus::default() }
 }
 
@@ -258,14 +262,18 @@ impl ClusterView for View {
         let masters = masters(&known, map);
         let store = self.store_of(&known, map);
         drop(known);
-        let leader = statuses
-            .iter()
-            .find_map(|status| status.mesos.as_ref()?.connection.leader.clone())
-            .unwrap_or_default();
+        let mut mesos = self.shared.mesos.clone();
+        let mut connections = statuses.iter().filter_map(|status| status.mesos.as_ref());
+        if let Some(status) = connections.find(|status| status.connection.leader.is_some()) {
+            mesos.leader = status.connection.leader.clone().unwrap_or_default();
+            if let Some(Found::Redirect { .. }) = status.connection.found {
+                "redirect".clone_into(&mut mesos.found_by);
+            }
+        }
         let connected = shards.iter().any(|shard| shard.connection == Connection::Subscribed);
         let message = shards.iter().map(|s| s.message.as_str()).find(|m| !m.is_empty());
         let message = message.unwrap_or_default().to_owned();
-        let mesos = MesosStatus { connected, leader, message, ..self.shared.mesos.clone() };
+        let mesos = MesosStatus { connected, message, ..mesos };
         ClusterStatus { masters, shards, store, mesos }
     }
 }
