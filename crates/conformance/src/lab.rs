@@ -343,6 +343,34 @@ impl<'a> Lab<'a> {
         })
     }
 
+    /// Waits until the master has given a framework up.
+    ///
+    /// # Errors
+    /// When it does not come about in time.
+    pub fn until_completed(&self, framework_id: &str) -> Result<()> {
+        self.until("a completed framework", |operator| {
+            let all = operator.get("/master/frameworks").unwrap_or_default();
+            let all = all["completed_frameworks"].as_array().cloned().unwrap_or_default();
+            all.iter().any(|framework| framework["id"] == *framework_id)
+        })
+    }
+
+    /// Waits until an agent's process has ended since the master sent it away.
+    ///
+    /// # Errors
+    /// When it does not come about in time.
+    pub fn until_sent_away(&mut self, index: usize) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.target.has_agent_ended(index)? {
+            if Instant::now() >= deadline {
+                return Err(Error::missing(format!("agent {index}'s end"), "it goes on"));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        // What stood around it, if there was anything.
+        self.target.stop_agent(index)
+    }
+
     /// Waits until exactly these agents are registered and active, and learns their ids.
     ///
     /// # Errors

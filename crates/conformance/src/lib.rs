@@ -9,6 +9,7 @@
 //! Facts about Mesos that surprise stand in the documentation of the scenario that shows them.
 
 pub mod build;
+pub mod connection;
 mod error;
 mod lab;
 pub mod normal;

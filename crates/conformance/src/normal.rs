@@ -66,10 +66,12 @@ fn replace_word(text: &str, word: &str, name: &str) -> String {
 
 /// Mesos writes sets of resources in an order of its own, which nobody relies on.
 fn sorted_sets(text: &str) -> String {
+    // What stands before an answer's words is none of them.
+    let (before, text) = text.split_at(after_status(text));
     const BETWEEN: [&str; 3] =
         [" does not contain ", " is more than available ", " are more than available "];
     let found = BETWEEN.iter().find_map(|between| Some((between, text.split_once(between)?)));
-    let Some((between, (left, right))) = found else { return text.to_owned() };
+    let Some((between, (left, right))) = found else { return format!("{before}{text}") };
     let sorted = |set: &str| {
         let mut items: Vec<&str> = set.split("; ").collect();
         items.sort_unstable();
@@ -79,7 +81,18 @@ fn sorted_sets(text: &str) -> String {
         Some(at) => right.split_at(at),
         None => (right, ""),
     };
-    format!("{}{between}{}{rest}", sorted(left), sorted(right))
+    format!("{before}{}{between}{}{rest}", sorted(left), sorted(right))
+}
+
+/// Where the words of an answer begin in a line that has its status.
+fn after_status(text: &str) -> usize {
+    const STATUS: std::ops::Range<usize> = 2..5;
+    let is_status = |rest: &str| {
+        rest.get(STATUS).is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_digit()))
+            && rest.as_bytes().get(STATUS.end) == Some(&b' ')
+    };
+    let found = text.match_indices(": ").find(|(at, _)| is_status(&text[*at..]));
+    found.map_or(0, |(at, _)| at + STATUS.end + 1)
 }
 
 fn without_ports(text: &str) -> String {
@@ -282,6 +295,10 @@ mod tests {
         assert_eq!(names.text("x@127.0.0.1:5050/y"), "x@127.0.0.1:<port>/y");
         let uuid = "0c4f2a31-7d1e-4cbb-9f21-0123456789ab";
         assert_eq!(names.text(&format!("a '{uuid}' b-c")), "a '<uuid>' b-c");
+        let answer = "x -> RESERVE: 409 mem:2; cpus:1 does not contain mem:3; disk:2";
+        let sorted = "x -> RESERVE: 409 cpus:1; mem:2 does not contain disk:2; mem:3";
+        assert_eq!(names.text(answer), sorted);
+        assert_eq!(names.text("x -> ACCEPT: 202"), "x -> ACCEPT: 202");
         let status = json!({"uuid": "a", "timestamp": 1.5, "state": "TASK_RUNNING"});
         let first = lines(&mut names, &status);
         assert_eq!(first, ["state: TASK_RUNNING", "timestamp: <time>", "uuid: <uuid 1>"]);

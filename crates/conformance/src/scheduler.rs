@@ -429,13 +429,14 @@ impl Scheduler {
     }
 
     /// Makes sure that all that the master had sent before has been filed: the answer to a
-    /// reconciliation comes behind it.
+    /// reconciliation comes behind it. It names an agent that never was, since without one there is no
+    /// answer as long as any agent may still come back.
     ///
     /// # Errors
     /// When the answer does not come.
     pub fn marker(&mut self) -> Result<()> {
         let call = json!({"type": "RECONCILE", "reconcile": {"tasks": [
-            {"task_id": {"value": "marker"}}]}});
+            {"task_id": {"value": "marker"}, "agent_id": {"value": "marker"}}]}});
         self.silent_call(call)?;
         self.take("the marker", |e| e["update"]["status"]["taskId"]["value"] == "marker")
             .map(|_| ())

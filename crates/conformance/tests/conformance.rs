@@ -88,7 +88,21 @@ macro_rules! groups {
     };
 }
 
-groups!(subscription, offers, operations, launches, tasks, agents, masters, drains, slow);
+groups!(
+    subscription,
+    offers,
+    operations,
+    launches,
+    tasks,
+    agents,
+    masters,
+    drains,
+    slow,
+    connections,
+    failover,
+    operators,
+    feedback,
+);
 
 /// The test of the tests: a simulated Mesos that breaks a rule fails, by scenarios that are about it.
 #[test]
@@ -99,6 +113,7 @@ fn sabotage_is_found() {
         (Sabotage::StopAtFailedOperation, "operations", "order_in_one_accept"),
         (Sabotage::SwallowFailures, "operations", "order_in_one_accept"),
         (Sabotage::ForgetReservationsAtRestart, "agents", "machine_dies"),
+        (Sabotage::MergeDifferentLabels, "operations", "labels_keep_reservations_apart"),
     ];
     let found = cases.map(|(sabotage, group, scenario)| {
         std::thread::spawn(move || {

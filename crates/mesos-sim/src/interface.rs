@@ -53,6 +53,8 @@ pub enum Sabotage {
     StopAtFailedOperation,
     /// What a refused operation asks for is told to nobody.
     SwallowFailures,
+    /// Reservations that differ in nothing but their labels are merged in offers.
+    MergeDifferentLabels,
 }
 
 impl Default for Settings {

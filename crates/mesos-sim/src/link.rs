@@ -103,7 +103,7 @@ pub(crate) enum ToAgent {
     ReconcileOperations(Vec<u64>),
     ShutdownFramework(FrameworkKey),
     ShutdownExecutor(FrameworkKey, Arc<str>),
-    /// The agent is not wanted any more: it ends, and comes back as a new one.
+    /// The agent is not wanted any more: it ends.
     Shutdown,
     Drain {
         max_grace_ms: Option<u64>,

@@ -203,6 +203,12 @@ impl Mesos {
         self.with_agent(index, Agent::start);
     }
 
+    /// Removes what an agent that does not run keeps of itself, its id first of all: an agent that was
+    /// marked gone comes back no other way. Its reservations and volumes stay.
+    pub fn forget_agent(&mut self, index: AgentIndex) {
+        self.with_agent(index, Agent::forget);
+    }
+
     /// Ends an agent's machine, tasks and all, without a word to anybody.
     pub fn kill_agent_machine(&mut self, index: AgentIndex) {
         let Some(agent) = self.agents.get_mut(index.0 as usize) else { return };

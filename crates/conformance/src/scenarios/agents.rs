@@ -17,13 +17,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("machine_dies", machine_dies),
     scenario("deactivated", deactivated),
     scenario("maintenance", maintenance),
+    scenario("inverse_offers_are_answered", inverse_offers_are_answered),
     scenario("gone", gone),
+    scenario("gone_while_it_is_away", gone_while_it_is_away),
 ];
 
 /// Groups of scenarios that break the master.
 pub(super) const MASTER: &[Scenario] = &[
     scenario("master_restarts", master_restarts),
     scenario("reconcile_before_agents_return", reconcile_before_agents_return),
+    scenario("gone_before_it_is_back", gone_before_it_is_back),
 ];
 
 /// By itself: what is launched on the agent afterwards may still be dropped.
@@ -178,36 +181,87 @@ fn drained(lab: &mut Lab<'_>) -> Result<()> {
     s.nothing_more()
 }
 
+/// Plans maintenance.
+fn schedule(lab: &mut Lab<'_>, windows: Value) -> Result<()> {
+    lab.operate(&json!({"type": "UPDATE_MAINTENANCE_SCHEDULE",
+        "update_maintenance_schedule": {"schedule": {"windows": windows}}}))?;
+    Ok(())
+}
+
+/// An hour far in the future for the machine of agent 0.
+fn window_of_agent_0() -> Value {
+    let start: u64 = 4_000_000_000_000_000_000;
+    json!([{"machine_ids": [{"hostname": "agent-0", "ip": "127.0.0.1"}],
+        "unavailability": {"start": {"nanoseconds": start},
+            "duration": {"nanoseconds": 3_600_000_000_000_u64}}}])
+}
+
+/// The next inverse offer, recorded: its id.
+fn inverse_offer(lab: &Lab<'_>, s: &mut Scheduler) -> Result<Value> {
+    let event = s.take("INVERSE_OFFERS", |event| event["type"] == "INVERSE_OFFERS")?;
+    let offers = event["inverseOffers"]["inverseOffers"].as_array();
+    for offer in offers.into_iter().flatten() {
+        let id = offer["id"]["value"].as_str().unwrap_or_default();
+        lab.transcript.name(id, "<inverse offer>");
+    }
+    s.record(&event);
+    Ok(event["inverseOffers"]["inverseOffers"][0]["id"].clone())
+}
+
 /// A machine with planned maintenance: its offers are made anew with the time, and what is used of it
 /// is asked back by an inverse offer.
 fn maintenance(lab: &mut Lab<'_>) -> Result<()> {
     let role = lab.role("a");
     let mut s = two_tasks(lab, &role)?;
-    let schedule = |windows: Value| {
-        json!({"type": "UPDATE_MAINTENANCE_SCHEDULE",
-            "update_maintenance_schedule": {"schedule": {"windows": windows}}})
-    };
-    let start: u64 = 4_000_000_000_000_000_000;
-    let window = json!([{"machine_ids": [{"hostname": "agent-0", "ip": "127.0.0.1"}],
-        "unavailability": {"start": {"nanoseconds": start},
-            "duration": {"nanoseconds": 3_600_000_000_000_u64}}}]);
-    lab.operate(&schedule(window))?;
-    let event = s.take("INVERSE_OFFERS", |event| event["type"] == "INVERSE_OFFERS")?;
-    for offer in event["inverseOffers"]["inverseOffers"].as_array().into_iter().flatten() {
-        let id = offer["id"]["value"].as_str().unwrap_or_default();
-        lab.transcript.name(id, "<inverse offer>");
-    }
-    s.record(&event);
+    schedule(lab, window_of_agent_0())?;
+    inverse_offer(lab, &mut s)?;
     s.rescinds()?;
     let offers = s.offers("with the time", |held| build::sum(held, "cpus") >= 6.0 - 0.001)?;
     for offer in build::of_host(&offers, "agent-0") {
         lab.transcript.message("unavailable", &offer.message["unavailability"]);
     }
-    lab.operate(&schedule(json!([])))?;
+    schedule(lab, json!([]))?;
     s.take("the end of it", |event| event["type"] == "RESCIND_INVERSE_OFFER")?;
     s.call(build::kill("free", None, None))?;
     s.updates("free", "TASK_KILLED")?;
     Ok(())
+}
+
+/// An answer to an inverse offer, yes or no, says when the next one may come; nothing else follows from
+/// it. One that is not there is ignored.
+fn inverse_offers_are_answered(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = two_tasks(lab, &role)?;
+    schedule(lab, window_of_agent_0())?;
+    let answer = |accept: bool, id: &Value, seconds: f64| {
+        let kind = if accept { "ACCEPT_INVERSE_OFFERS" } else { "DECLINE_INVERSE_OFFERS" };
+        json!({"type": kind, kind.to_lowercase(): {
+            "inverse_offer_ids": [id], "filters": {"refuse_seconds": seconds}}})
+    };
+    let first = inverse_offer(lab, &mut s)?;
+    s.rescinds()?;
+    lab.note("no, and ask again at once");
+    s.call(answer(false, &first, 0.0))?;
+    let second = inverse_offer(lab, &mut s)?;
+    lab.note(&format!("another: {}", first != second));
+    lab.note("one that was answered, and one that never was");
+    s.call(answer(true, &first, 0.0))?;
+    s.call(answer(false, &json!({"value": "no-such-offer"}), 0.0))?;
+    s.watch(5)?;
+    s.nothing_more()?;
+    lab.note("yes, and ask again at once");
+    s.call(answer(true, &second, 0.0))?;
+    let third = inverse_offer(lab, &mut s)?;
+    lab.note("yes, and do not ask for long");
+    s.call(answer(true, &third, 600.0))?;
+    s.watch(5)?;
+    s.nothing_more()?;
+    lab.note("the tasks go on");
+    s.call(build::reconcile(&[("free", None)]))?;
+    s.answer("free")?;
+    schedule(lab, json!([]))?;
+    s.rescinds()?;
+    s.nothing_more()
 }
 
 /// An agent that an operator marks as gone: its tasks are TASK_GONE_BY_OPERATOR, its offers are taken
@@ -216,8 +270,7 @@ fn gone(lab: &mut Lab<'_>) -> Result<()> {
     let role = lab.role("a");
     let mut s = two_tasks(lab, &role)?;
     let agent = lab.agent(0)?;
-    let mark =
-        json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": agent}}});
+    let mark = mark_gone(&agent);
     lab.operate(&mark)?;
     s.update("reserved")?;
     s.update("free")?;
@@ -231,11 +284,53 @@ fn gone(lab: &mut Lab<'_>) -> Result<()> {
     s.call(build::reconcile_operations(&[("never", Some(&agent))]))?;
     s.operation("never")?;
     lab.operate(&mark)?;
-    let nobody = json!({"type": "MARK_AGENT_GONE",
-        "mark_agent_gone": {"agent_id": {"value": "nobody"}}});
-    lab.operate(&nobody)?;
+    lab.operate(&mark_gone("nobody"))?;
     s.offers("what is left", |held| build::sum(held, "cpus") >= 4.0 - 0.001)?;
+    s.nothing_more()?;
+    stays_away(lab, &mut s)?;
     s.nothing_more()
+}
+
+/// An agent that is marked gone while it is unreachable: its tasks are told of again, as gone. When it
+/// is back it is sent away.
+fn gone_while_it_is_away(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = two_tasks(lab, &role)?;
+    let agent = lab.agent(0)?;
+    lab.target.partition_agent(0, true)?;
+    s.update("reserved")?;
+    s.update("free")?;
+    s.event("RESCIND")?;
+    s.event("FAILURE")?;
+    lab.operate(&mark_gone(&agent))?;
+    s.update("reserved")?;
+    s.update("free")?;
+    s.call(build::reconcile(&[("free", Some(&agent))]))?;
+    s.update("free")?;
+    lab.target.partition_agent(0, false)?;
+    stays_away(lab, &mut s)?;
+    s.call(build::reconcile(&[("free", Some(&agent))]))?;
+    s.update("free")?;
+    s.nothing_more()
+}
+
+/// Agent 0, which is gone, ends, and ends again whenever it is started, since it comes back with its old
+/// id: until somebody removes that from its disk. Then it is a new agent, with what was reserved.
+fn stays_away(lab: &mut Lab<'_>, s: &mut Scheduler) -> Result<()> {
+    lab.until_sent_away(0)?;
+    lab.target.start_agent(0)?;
+    lab.until_sent_away(0)?;
+    lab.note("it was sent away twice, and is started without its old id");
+    s.nothing_more()?;
+    lab.target.forget_agent(0)?;
+    lab.target.start_agent(0)?;
+    lab.until_active(&[0, 1])?;
+    s.offers("with the new agent", |held| build::sum(held, "cpus") >= 8.0 - 0.001)?;
+    Ok(())
+}
+
+fn mark_gone(agent: &str) -> Value {
+    json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": agent}}})
 }
 
 /// A master that is started again: frameworks subscribe anew with their ids, agents register again,
@@ -286,4 +381,43 @@ fn reconcile_before_agents_return(lab: &mut Lab<'_>) -> Result<()> {
     s.call(build::reconcile(&[("free", None)]))?;
     s.answer("free")?;
     Ok(())
+}
+
+/// An agent that is marked gone when a new master knows it from the registry alone: the master does not
+/// know its tasks, so it tells nobody (MESOS-9739), and answers nothing about them until there is another
+/// master. The agent's process is sent away when it comes.
+fn gone_before_it_is_back(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = two_tasks(lab, &role)?;
+    let (id, info, agent) = (s.framework_id.clone(), s.info.clone(), lab.agent(0)?);
+    lab.target.stop_agent(0)?;
+    s.event("RESCIND")?;
+    let anew = |lab: &mut Lab<'_>, mut s: Scheduler| -> Result<Scheduler> {
+        lab.target.stop_master()?;
+        s.event("CLOSED")?;
+        lab.target.start_master()?;
+        lab.until_active(&[1])?;
+        lab.resubscribe_as(&id, &info)
+    };
+    let mut s = anew(lab, s)?;
+    lab.operate(&mark_gone(&agent))?;
+    for agent in [Some(agent.as_str()), None] {
+        s.call(build::reconcile(&[("free", agent)]))?;
+    }
+    s.call(build::reconcile(&[]))?;
+    s.nothing_more()?;
+    s.call(build::reconcile_operations(&[("never", Some(&agent))]))?;
+    s.operation("never")?;
+    let mut s = anew(lab, s)?;
+    lab.note("with its agent, without");
+    for agent in [Some(agent.as_str()), None] {
+        s.call(build::reconcile(&[("free", agent)]))?;
+        s.update("free")?;
+    }
+    s.call(build::reconcile(&[]))?;
+    s.call(build::reconcile_operations(&[("never", Some(&agent))]))?;
+    s.operation("never")?;
+    lab.target.start_agent(0)?;
+    stays_away(lab, &mut s)?;
+    s.nothing_more()
 }

@@ -1,9 +1,13 @@
 //! The table of scenarios.
 
 mod agents;
+mod connections;
+mod failover;
+mod feedback;
 mod launches;
 mod offers;
 mod operations;
+mod operators;
 mod subscription;
 mod tasks;
 
@@ -27,6 +31,10 @@ pub const GROUPS: &[Group] = &[
     Group { name: "masters", cluster: WATCHED, scenarios: agents::MASTER },
     Group { name: "drains", cluster: WATCHED, scenarios: agents::DRAIN },
     Group { name: "slow", cluster: STEADY, scenarios: tasks::SLOW },
+    Group { name: "connections", cluster: STEADY, scenarios: connections::SCENARIOS },
+    Group { name: "failover", cluster: STEADY, scenarios: failover::SCENARIOS },
+    Group { name: "operators", cluster: STEADY, scenarios: operators::SCENARIOS },
+    Group { name: "feedback", cluster: WATCHED, scenarios: feedback::SCENARIOS },
 ];
 
 const fn scenario(

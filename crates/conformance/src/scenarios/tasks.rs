@@ -17,12 +17,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("killed", killed),
     scenario("killed_with_grace", killed_with_grace),
     scenario("killed_at_once", killed_at_once),
+    scenario("killed_before_launch", killed_before_launch),
     scenario("wrong_kills", wrong_kills),
     scenario("killing_state", killing_state),
     scenario("health", health),
     scenario("environment", environment),
     scenario("unacknowledged", unacknowledged),
     scenario("wrong_acknowledgements", wrong_acknowledgements),
+    scenario("wrong_acknowledgements_of_an_end", wrong_acknowledgements_of_an_end),
     scenario("ends_while_nobody_listens", ends_while_nobody_listens),
     scenario("teardown_ends_tasks", teardown_ends_tasks),
     scenario("reconcile", reconcile),
@@ -178,6 +180,23 @@ fn killed_at_once(lab: &mut Lab<'_>) -> Result<()> {
     s.nothing_more()
 }
 
+/// A KILL that comes before its task's launch is answered as a question about a task that is not there,
+/// and forgotten: the task that is launched afterwards runs.
+fn killed_before_launch(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = lab.subscribe(&[&role])?;
+    let agent = lab.agent(0)?;
+    s.call(build::kill("t", Some(&agent), None))?;
+    s.update("t")?;
+    run(&mut s, "t", |_| {})?;
+    s.updates("t", "TASK_RUNNING")?;
+    s.watch(5)?;
+    s.nothing_more()?;
+    s.call(build::kill("t", Some(&agent), None))?;
+    s.updates("t", "TASK_KILLED")?;
+    s.nothing_more()
+}
+
 /// Kills of what is not there, or not where it is said to be, and two kills of one task.
 fn wrong_kills(lab: &mut Lab<'_>) -> Result<()> {
     let role = lab.role("a");
@@ -314,6 +333,31 @@ fn wrong_acknowledgements(lab: &mut Lab<'_>) -> Result<()> {
     s.acknowledge(&starting)?;
     s.acknowledge(&starting)?;
     s.updates("t", "TASK_RUNNING")?;
+    s.nothing_more()
+}
+
+/// The end of a task is told until it is acknowledged with its own uuid: that of the update before, or one
+/// that never was, ends nothing.
+fn wrong_acknowledgements_of_an_end(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = lab.subscribe(&[&role])?;
+    run(&mut s, "t", |_| {})?;
+    let running = s.updates("t", "TASK_RUNNING")?;
+    s.call(build::kill("t", None, None))?;
+    let killed = s.unacknowledged("t")?;
+    for uuid in [&running["uuid"], &json!("AAAAAAAAQACAAAAAAAAAAA==")] {
+        let mut wrong = killed.clone();
+        wrong["uuid"] = uuid.clone();
+        s.acknowledge(&wrong)?;
+    }
+    s.offers("what it had is free all the same", |held| build::sum(held, "cpus") >= 8.0 - 0.001)?;
+    lab.settle_tasks(&s.framework_id, &["t"])?;
+    s.call(build::reconcile(&[("t", None)]))?;
+    s.answer("t")?;
+    s.acknowledge(&killed)?;
+    lab.settle_tasks(&s.framework_id, &[])?;
+    s.call(build::reconcile(&[("t", None)]))?;
+    s.answer("t")?;
     s.nothing_more()
 }
 

@@ -57,6 +57,18 @@ pub trait Target: Send {
     /// When the target cannot do it.
     fn start_agent(&mut self, index: usize) -> Result<()>;
 
+    /// Whether an agent's process has ended by itself since it was started: the master sent it away.
+    ///
+    /// # Errors
+    /// When the target cannot tell.
+    fn has_agent_ended(&mut self, index: usize) -> Result<bool>;
+
+    /// Removes from the disk of an agent that does not run what it would come back as.
+    ///
+    /// # Errors
+    /// When the target cannot do it.
+    fn forget_agent(&mut self, index: usize) -> Result<()>;
+
     /// Ends an agent's process and all of its tasks, as a machine that dies.
     ///
     /// # Errors

@@ -1,15 +1,23 @@
 //! The real Mesos of the testbed.
 
+use std::fs;
+use std::path::PathBuf;
+
 use peloton_testbed::{AgentOptions, Mesos, Options};
 
 use super::{ALLOCATION_INTERVAL_MS, ATTRIBUTES, ClusterSpec, RESOURCES, Target};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A real Mesos.
 #[derive(Debug)]
 pub struct Real {
     mesos: Mesos,
+    /// How long each agent's log was when the agent was started last, in bytes.
+    logged: Vec<u64>,
 }
+
+/// What an agent writes into its log when it ends by itself. The testbed's process around it stays.
+const LAST_WORDS: &str = "Agent terminating";
 
 impl Real {
     /// Starts one.
@@ -30,7 +38,11 @@ impl Real {
             max_agent_ping_timeouts: spec.max_pings,
             ..Options::agents(0)
         };
-        Ok(Self { mesos: Mesos::start(&options)? })
+        Ok(Self { mesos: Mesos::start(&options)?, logged: vec![0; spec.agents] })
+    }
+
+    fn log(&self, index: usize) -> PathBuf {
+        self.mesos.work_dir().join(format!("agent-{index}.log"))
     }
 }
 
@@ -44,7 +56,25 @@ impl Target for Real {
     }
 
     fn start_agent(&mut self, index: usize) -> Result<()> {
+        let length = fs::metadata(self.log(index)).map_or(0, |file| file.len());
+        if let Some(logged) = self.logged.get_mut(index) {
+            *logged = length;
+        }
         Ok(self.mesos.start_agent(index)?)
+    }
+
+    fn has_agent_ended(&mut self, index: usize) -> Result<bool> {
+        let path = self.log(index);
+        let log = fs::read(&path).map_err(Error::io(path.display().to_string()))?;
+        let from = self.logged.get(index).copied().and_then(|length| usize::try_from(length).ok());
+        let new = from.and_then(|from| log.get(from..)).unwrap_or_default();
+        Ok(String::from_utf8_lossy(new).contains(LAST_WORDS))
+    }
+
+    fn forget_agent(&mut self, index: usize) -> Result<()> {
+        let latest = format!("agents/{index}/work/meta/slaves/latest");
+        let latest = self.mesos.work_dir().join(latest);
+        fs::remove_file(&latest).map_err(Error::io(latest.display().to_string()))
     }
 
     fn kill_agent_machine(&mut self, index: usize) -> Result<()> {

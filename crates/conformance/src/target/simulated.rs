@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::Path;
 
-use peloton_mesos_sim_server::model::{Sabotage, Settings};
+use peloton_mesos_sim_server::model::{AgentIndex, Mesos, Sabotage, Settings};
 use peloton_mesos_sim_server::{AgentOptions, Options, Server};
 use tokio::runtime::Runtime;
 
@@ -66,9 +66,9 @@ impl Simulated {
         Ok(Self { runtime, server: Some(server) })
     }
 
-    fn run<'a, F>(&'a self, action: impl FnOnce(&'a Server) -> F) -> Result<()>
+    fn run<'a, T, F>(&'a self, action: impl FnOnce(&'a Server) -> F) -> Result<T>
     where
-        F: Future<Output = peloton_mesos_sim_server::Result<()>> + 'a,
+        F: Future<Output = peloton_mesos_sim_server::Result<T>> + 'a,
     {
         let failed = |why: String| Error::answer("the simulated Mesos", why);
         let server = self.server.as_ref().ok_or_else(|| failed("it is stopped".to_owned()))?;
@@ -87,6 +87,17 @@ impl Target for Simulated {
 
     fn start_agent(&mut self, index: usize) -> Result<()> {
         self.run(|server| server.start_agent(index))
+    }
+
+    fn has_agent_ended(&mut self, index: usize) -> Result<bool> {
+        let index = AgentIndex(u32::try_from(index).unwrap_or(u32::MAX));
+        let runs = move |mesos: &mut Mesos| mesos.agent(index).is_some_and(|one| one.is_running());
+        self.run(|server| server.with_model(runs)).map(|runs| !runs)
+    }
+
+    fn forget_agent(&mut self, index: usize) -> Result<()> {
+        let index = AgentIndex(u32::try_from(index).unwrap_or(u32::MAX));
+        self.run(|server| server.with_model(move |mesos| mesos.forget_agent(index)))
     }
 
     fn kill_agent_machine(&mut self, index: usize) -> Result<()> {

@@ -58,6 +58,8 @@ pub(crate) struct Agent {
     /// With what was reserved and created.
     total: Resources,
     alive: bool,
+    /// The master sent it away, and it has not been started since.
+    is_unwanted: bool,
     contact: Contact,
     /// Counts connections and processes: timers of older ones mean nothing.
     epoch: u32,
@@ -76,6 +78,7 @@ impl Agent {
             id: None,
             total,
             alive: true,
+            is_unwanted: false,
             contact: Contact::Disconnected,
             epoch: 0,
             tasks: BTreeMap::new(),
@@ -89,8 +92,9 @@ impl Agent {
         &self.spec
     }
 
+    /// Its id, unless it is not wanted under that any more.
     pub(crate) fn id(&self) -> Option<&Arc<str>> {
-        self.id.as_ref()
+        self.id.as_ref().filter(|_| !self.is_unwanted)
     }
 
     pub(crate) fn total(&self) -> &Resources {
@@ -266,6 +270,7 @@ impl Agent {
             return;
         }
         self.alive = true;
+        self.is_unwanted = false;
         if world.settings.sabotage == Some(crate::Sabotage::ForgetReservationsAtRestart) {
             self.total = Resources::from_proto(&self.spec.resources).unwrap_or_default();
         }
@@ -288,9 +293,25 @@ impl Agent {
         self.connect(world);
     }
 
-    /// The master wants the agent no more: all that it runs ends, and so does it. The next start is
-    /// that of a new agent, on a disk with the reservations and volumes of the old one.
+    /// The master wants the agent no more: all that it runs ends, and so does it. It keeps its id on its
+    /// disk, so it is sent away again whenever it is started, until [`Agent::forget`].
     fn shutdown(&mut self, world: &mut World) {
+        self.end_all(world);
+        self.alive = false;
+        self.is_unwanted = true;
+        self.disconnect();
+    }
+
+    /// Somebody removes what an agent that does not run keeps of itself: the next start is that of a new
+    /// agent, on a disk with the reservations and volumes of the old one.
+    pub(crate) fn forget(&mut self, world: &mut World) {
+        if !self.alive {
+            self.end_all(world);
+            self.id = None;
+        }
+    }
+
+    fn end_all(&mut self, world: &mut World) {
         let frameworks: std::collections::BTreeSet<_> = self
             .tasks
             .keys()
@@ -302,9 +323,6 @@ impl Agent {
         }
         self.operations.clear();
         self.drain = None;
-        self.id = None;
-        self.alive = false;
-        self.disconnect();
     }
 
     fn note_drained(&mut self) {

@@ -8,7 +8,7 @@ use crate::AgentIndex;
 use crate::allocator::FrameworkKey;
 use crate::operations::{self, Conversion, Requester};
 use crate::resources::{self, Resources};
-use crate::status::{self, MasterNews, ip_of};
+use crate::status::{self, MasterNews};
 use crate::world::World;
 use peloton_proto::mesos::v1;
 use std::sync::Arc;
@@ -296,11 +296,8 @@ impl Master {
             Type::Destroy => self.in_use(agent),
             _ => Vec::new(),
         };
-        operations::validate(operation, requester, &one.total, &in_use).map_err(|why| {
-            let (ip, port) = (ip_of(&one.spec), one.spec.port);
-            let (id, hostname) = (&one.id, &one.spec.hostname);
-            format!("{why}; on agent {id} at slave(1)@{ip}:{port} ({hostname})")
-        })
+        operations::validate(operation, requester, &one.total, &in_use)
+            .map_err(|why| format!("{why}; on agent {}", one.description()))
     }
 
     /// Copies of a volume may be offered to others, too.

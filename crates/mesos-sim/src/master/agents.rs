@@ -102,6 +102,12 @@ impl RegisteredAgent {
         self.executors.iter().map(|((framework, _), executor)| (*framework, executor))
     }
 
+    /// The agent as Mesos writes it in its words.
+    pub(super) fn description(&self) -> String {
+        let (ip, port) = (ip_of(&self.spec), self.spec.port);
+        format!("{} at slave(1)@{ip}:{port} ({})", self.id, self.spec.hostname)
+    }
+
     /// When it registered.
     #[must_use]
     pub const fn registered_ms(&self) -> u64 {

@@ -61,7 +61,8 @@ impl Master {
             let number = self.next_offer;
             self.next_offer += 1;
             let offer = Offer { framework, agent, role, resources };
-            if let Some(message) = self.offer_message(number, &offer) {
+            let merges = world.settings.sabotage == Some(crate::Sabotage::MergeDifferentLabels);
+            if let Some(message) = self.offer_message(number, &offer, merges) {
                 messages.entry(framework).or_default().push(message);
             }
             if let Some(owner) = self.frameworks.get_mut(&framework) {
@@ -77,13 +78,15 @@ impl Master {
         }
     }
 
-    fn offer_message(&self, number: u64, offer: &Offer) -> Option<v1::Offer> {
+    fn offer_message(&self, number: u64, offer: &Offer, merges: bool) -> Option<v1::Offer> {
         let owner = self.frameworks.get(&offer.framework)?;
         let agent = self.agent(offer.agent)?;
+        let merged = merges.then(|| offer.resources.merged_over_labels());
+        let resources = merged.as_ref().unwrap_or(&offer.resources);
         let mut resources = if owner.multi_role {
-            offer.resources.to_proto_allocated(&offer.role)
+            resources.to_proto_allocated(&offer.role)
         } else {
-            offer.resources.to_proto()
+            resources.to_proto()
         };
         if !owner.refinement {
             resources::downgrade(&mut resources);

@@ -10,6 +10,7 @@ use crate::resources::{self, Resources};
 use crate::world::World;
 use crate::{AgentIndex, Refusal};
 use peloton_proto::mesos::v1::offer::Operation;
+use peloton_proto::mesos::v1::offer::operation::Type;
 use std::sync::Arc;
 
 const NOT_FOUND: u16 = 404;
@@ -118,6 +119,16 @@ impl Master {
         Ok(())
     }
 
+    /// An operator's operation that cannot be: Mesos says where of what makes something, and not of what
+    /// takes it away.
+    fn invalid_operation(&self, index: AgentIndex, operation: &Operation, why: &str) -> Refusal {
+        let makes = matches!(operation.r#type(), Type::Reserve | Type::Create);
+        let agent = self.agent(index).filter(|_| makes);
+        let place = agent.map(|one| format!(" on agent {}", one.description())).unwrap_or_default();
+        let name = operation.r#type().as_str_name();
+        refuse(BAD_REQUEST, format!("Invalid {name} operation{place}: {why}"))
+    }
+
     /// An operator's RESERVE, UNRESERVE, CREATE or DESTROY. What is offered is taken back for it.
     pub(crate) fn operate_on_agent(
         &mut self,
@@ -138,12 +149,10 @@ impl Master {
         if let Some(why) = wrong {
             return Err(refuse(BAD_REQUEST, why));
         }
-        let name = operation.r#type().as_str_name();
         let requester = Requester { framework: None, principal: None };
-        operations::validate(&operation, requester, &total, &self.in_use(index))
-            .map_err(|why| refuse(BAD_REQUEST, format!("Invalid {name} operation: {why}")))?;
-        let conversions = operations::conversions(&operation)
-            .map_err(|why| refuse(BAD_REQUEST, format!("Invalid {name} operation: {why}")))?;
+        let conversions = operations::validate(&operation, requester, &total, &self.in_use(index))
+            .and_then(|()| operations::conversions(&operation))
+            .map_err(|why| self.invalid_operation(index, &operation, &why))?;
         let mut required = Resources::new();
         conversions.iter().for_each(|conversion| required.add(&conversion.consumed));
         let mut recovered = Resources::new();

@@ -352,6 +352,17 @@ impl Resources {
         self.with_stacks(|_| Stack::default())
     }
 
+    /// The same as if labels did not count: where reservations differ in them alone, those of the first
+    /// are taken for all. For [`crate::Sabotage::MergeDifferentLabels`].
+    pub(crate) fn merged_over_labels(&self) -> Self {
+        let bare = |one: &Reservation| Reservation { labels: None, ..one.clone() };
+        let first = |one: &Reservation| {
+            let mut all = self.iter().flat_map(|resource| resource.kind.reservations().iter());
+            all.find(|other| bare(other) == bare(one)).unwrap_or(one).clone()
+        };
+        self.with_stacks(|stack| stack.iter().map(first).collect())
+    }
+
     fn with_stacks(&self, change: impl Fn(&Stack) -> Stack) -> Self {
         let mut result = Self::new();
         let mut last: Option<(Stack, Stack)> = None;

@@ -8,7 +8,7 @@ use v1::scheduler::{Call, call, event};
 use v1::task_status::Reason;
 
 #[test]
-fn an_agent_that_is_gone_comes_back_as_another_one() {
+fn an_agent_that_is_gone_comes_back_only_as_another_one() {
     let (mut cluster, mut scheduler, agent) = Cluster::with_one_agent();
     let offer = cluster.offer(&mut scheduler);
     let mine = reserved(&small(), "one");
@@ -29,6 +29,9 @@ fn an_agent_that_is_gone_comes_back_as_another_one() {
     let asked = states(&cluster.updates(&mut scheduler));
     assert_eq!(asked, [TaskState::TaskGoneByOperator]);
 
+    cluster.mesos.start_agent(agent);
+    assert!(!cluster.mesos.agent(agent).unwrap().is_running());
+    cluster.mesos.forget_agent(agent);
     cluster.mesos.start_agent(agent);
     cluster.pass(1_000);
     let again = cluster.offer(&mut scheduler);

@@ -142,7 +142,7 @@ impl Run {
         self.cluster.mesos.start_master();
         for agent in (0..AGENTS).map(AgentIndex) {
             self.cluster.mesos.partition_agent(agent, false);
-            self.cluster.mesos.start_agent(agent);
+            self.start(agent);
         }
         for _ in 0..400 {
             let mut scheduler = self.schedulers.remove(0);
@@ -154,11 +154,20 @@ impl Run {
             }
             self.cluster.acknowledge_all(&mut scheduler);
             for agent in (0..AGENTS).map(AgentIndex) {
-                self.cluster.mesos.start_agent(agent);
+                self.start(agent);
             }
             self.schedulers.push(scheduler);
             self.cluster.pass(2_000);
         }
+    }
+
+    /// Starts an agent; one that was sent away, under a new name.
+    fn start(&mut self, agent: AgentIndex) {
+        let mesos = &mut self.cluster.mesos;
+        if mesos.agent(agent).is_some_and(|one| one.id().is_none()) {
+            mesos.forget_agent(agent);
+        }
+        mesos.start_agent(agent);
     }
 
     /// Master and agents tell the same story.
