@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use crate::error::{Error, Result};
 use crate::http::{Request, send};
 use crate::node::free_ports;
+use crate::place::Place;
 use crate::setup::{setup_etcd, tail};
 
 /// How often a condition is looked at while waiting.
@@ -55,6 +57,8 @@ pub struct EtcdOptions {
     pub tls: Option<EtcdTls>,
     /// More arguments for every member.
     pub arguments: Vec<String>,
+    /// Where each member runs; the loopback interface for those that are not in it.
+    pub places: Vec<Place>,
 }
 
 impl EtcdOptions {
@@ -86,6 +90,7 @@ pub struct Etcd {
 
 #[derive(Debug)]
 struct Member {
+    place: Place,
     program: PathBuf,
     arguments: Vec<String>,
     directory: PathBuf,
@@ -146,12 +151,16 @@ impl Etcd {
         let ports = free_ports(3 * count)?;
         let ports: Vec<[u16; 3]> =
             ports.chunks_exact(3).map(|three| [three[0], three[1], three[2]]).collect();
+        let place = |member: usize| options.places.get(member).cloned().unwrap_or_default();
         let peers = ports.iter().enumerate();
         let peers: Vec<String> = peers
-            .map(|(member, [_, peer, _])| format!("m{member}=http://127.0.0.1:{peer}"))
+            .map(|(member, [_, peer, _])| {
+                format!("m{member}=http://{}:{peer}", place(member).address)
+            })
             .collect();
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let member = |(number, ports): (usize, &[u16; 3])| Member {
+            place: place(number),
             program: program.to_path_buf(),
             arguments: arguments(options, number, *ports, &peers.join(","), directory.path()),
             directory: directory.path().to_path_buf(),
@@ -174,8 +183,7 @@ impl Etcd {
     /// The members' addresses for clients.
     pub fn endpoints(&self) -> Vec<String> {
         let scheme = self.scheme;
-        let ports = self.members.iter().map(|member| member.client_port);
-        ports.map(|port| format!("{scheme}://127.0.0.1:{port}")).collect()
+        self.members.iter().map(|member| format!("{scheme}://{}", member.address())).collect()
     }
 
     /// How many members there are, running or not.
@@ -284,11 +292,11 @@ impl Etcd {
         headers: &[(&str, &str)],
     ) -> Result<Value> {
         let request = format!("{path} of member {member} of etcd");
-        let port = self.members.get(member).map_or(0, |member| member.client_port);
+        let address = self.members.get(member).map_or_else(String::new, Member::address);
         let body = if body.is_null() { "{}".to_owned() } else { body.to_string() };
         let response = send(&Request {
             method: "POST",
-            address: &format!("127.0.0.1:{port}"),
+            address: &address,
             path,
             headers: &[&[("Content-Type", "application/json")], headers].concat(),
             body: body.as_bytes(),
@@ -322,14 +330,15 @@ fn arguments(
     directory: &Path,
 ) -> Vec<String> {
     let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let address = options.places.get(number).map_or(Ipv4Addr::LOCALHOST, |place| place.address);
     let mut arguments = vec![
         format!("--name=m{number}"),
         format!("--data-dir={}", directory.join(format!("m{number}")).display()),
-        format!("--listen-client-urls={scheme}://127.0.0.1:{client}"),
-        format!("--advertise-client-urls={scheme}://127.0.0.1:{client}"),
-        format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-        format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-        format!("--listen-metrics-urls=http://127.0.0.1:{metrics}"),
+        format!("--listen-client-urls={scheme}://{address}:{client}"),
+        format!("--advertise-client-urls={scheme}://{address}:{client}"),
+        format!("--listen-peer-urls=http://{address}:{peer}"),
+        format!("--initial-advertise-peer-urls=http://{address}:{peer}"),
+        format!("--listen-metrics-urls=http://{address}:{metrics}"),
         format!("--initial-cluster={peers}"),
         // No two clusters of this machine can take each other's members.
         format!("--initial-cluster-token={}", directory.display()),
@@ -349,6 +358,10 @@ fn arguments(
 }
 
 impl Member {
+    fn address(&self) -> String {
+        format!("{}:{}", self.place.address, self.client_port)
+    }
+
     fn start(&mut self) -> Result<()> {
         if self.is_running() {
             return Ok(());
@@ -361,7 +374,7 @@ impl Member {
             .map_err(Error::path("open", &self.log))?;
         let mut command = Command::new("sh");
         command.args(["-c", GUARD, "sh"]).arg(&self.log).arg(&self.directory);
-        command.arg(&self.program).args(&self.arguments);
+        command.args(&self.place.prefix).arg(&self.program).args(&self.arguments);
         // etcd takes every flag from the environment, too.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD_") {
@@ -406,7 +419,7 @@ impl Member {
     fn is_healthy(&self) -> bool {
         let answer = send(&Request {
             method: "GET",
-            address: &format!("127.0.0.1:{}", self.metrics_port),
+            address: &format!("{}:{}", self.place.address, self.metrics_port),
             path: "/health",
             headers: &[],
             body: &[],

@@ -29,6 +29,7 @@ mod mesos;
 mod node;
 pub mod operator;
 mod options;
+mod place;
 pub use peloton_task_runner::http;
 mod setup;
 
@@ -36,6 +37,7 @@ pub use error::{Error, Result};
 pub use mesos::Mesos;
 pub use operator::Operator;
 pub use options::{AgentOptions, MAX_AGENTS, Options, Registry};
+pub use place::Place;
 pub use setup::{Installation, directory, setup, setup_etcd};
 
 /// Makes sure that there is a Mesos on this machine, for a test that needs one.

@@ -29,7 +29,7 @@ const SWEEP_WITHIN: Duration = Duration::from_secs(20);
 /// How often a start is tried when other programs take the ports that were free a moment ago.
 const START_ATTEMPTS: u32 = 5;
 
-/// A master and its agents on 127.0.0.1. Dropping it ends them, their tasks included.
+/// A master and its agents on one address. Dropping it ends them, their tasks included.
 #[derive(Debug)]
 pub struct Mesos {
     master: Node,
@@ -81,6 +81,7 @@ impl Mesos {
         let ports = ports(options, &work_dir)?;
         let node = |name: &str, port, arguments, environment| Node {
             name: name.to_owned(),
+            place: options.place.clone(),
             port,
             program: installed.node_program(),
             arguments,
@@ -252,7 +253,7 @@ impl Mesos {
 
     /// The master's `host:port`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.master.port)
+        format!("{}:{}", self.master.place.address, self.master.port)
     }
 
     /// The master's port.
@@ -378,7 +379,7 @@ fn master_environment(options: &Options, work_dir: &Path) -> Result<Vec<(String,
     };
     let mut flags = vec![
         ("registry".to_owned(), registry.to_owned()),
-        ("hostname".to_owned(), "127.0.0.1".to_owned()),
+        ("hostname".to_owned(), options.place.address.to_string()),
         ("allocation_interval".to_owned(), format!("{}ms", options.allocation_interval_ms)),
         ("agent_ping_timeout".to_owned(), format!("{}ms", options.agent_ping_interval_ms)),
         ("max_agent_ping_timeouts".to_owned(), options.max_agent_ping_timeouts.to_string()),
@@ -415,7 +416,7 @@ fn agent_arguments(
     let wait = options.executor_reregistration_timeout_ms;
     let mut arguments = vec![
         "agent".to_owned(),
-        format!("--master=127.0.0.1:{master_port}"),
+        format!("--master={}:{master_port}", options.place.address),
         format!("--work_dir={directory}/work"),
         format!("--runtime_dir={directory}/run"),
         format!("--fetcher_cache_dir={directory}/fetch"),

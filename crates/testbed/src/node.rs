@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Error, Result};
+use crate::place::Place;
 use crate::setup::tail;
 use peloton_task_runner::mark::MARK;
 
@@ -18,6 +19,7 @@ const TAIL_LINES: usize = 15;
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) name: String,
+    pub(crate) place: Place,
     pub(crate) port: u16,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
@@ -40,7 +42,7 @@ impl Node {
             .open(&self.log)
             .map_err(Error::path("open", &self.log))?;
         let second = log.try_clone().map_err(Error::path("open", &self.log))?;
-        let mut command = Command::new(&self.program);
+        let mut command = self.place.command(&self.program);
         command.args(&self.arguments);
         // Executors inherit the agent's environment: nothing of the caller's Mesos or libprocess.
         for (name, _) in std::env::vars_os() {
@@ -49,7 +51,8 @@ impl Node {
                 command.env_remove(name);
             }
         }
-        command.env("LIBPROCESS_IP", "127.0.0.1").env("LIBPROCESS_PORT", self.port.to_string());
+        command.env("LIBPROCESS_IP", self.place.address.to_string());
+        command.env("LIBPROCESS_PORT", self.port.to_string());
         // A thread per core of many processes would only be memory.
         command.env("LIBPROCESS_NUM_WORKER_THREADS", "4");
         command.env(MARK, &self.mark).envs(self.environment.iter().cloned());

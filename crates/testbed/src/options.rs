@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::place::Place;
 
 /// More agents than this on one machine only starve each other.
 pub const MAX_AGENTS: usize = 64;
@@ -25,7 +26,7 @@ pub struct AgentOptions {
     pub resources: Option<String>,
     /// Names and values. By default `rack` is `rack-0`, `rack-1` in turn and `agent` is `agent-<number>`.
     pub attributes: Option<Vec<(String, String)>>,
-    /// By default `agent-<number>`. It is a name only: everything listens on 127.0.0.1.
+    /// By default `agent-<number>`. It is a name only: everything listens on one address.
     pub hostname: Option<String>,
 }
 
@@ -40,6 +41,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// Kept when given; otherwise a temporary directory that goes with the [`crate::Mesos`].
     pub work_dir: Option<PathBuf>,
+    /// Where all of it runs; the loopback interface by default.
+    pub place: Place,
     /// When any are given, schedulers must name one by HTTP basic authentication: principal, secret.
     pub credentials: Vec<(String, String)>,
     /// How often the master makes offers.
@@ -66,6 +69,7 @@ impl Options {
             registry: Registry::ReplicatedLog,
             port: None,
             work_dir: None,
+            place: Place::default(),
             credentials: Vec::new(),
             allocation_interval_ms: 200,
             agent_ping_interval_ms: 2_000,
