@@ -125,6 +125,7 @@ const CRATES: &[Crate] = &[
         Layer::Confidence,
         &["peloton-mesos-sim-server", "peloton-proto", "peloton-testbed"],
     ),
+    known("peloton-chaos", Layer::Confidence, &[]),
     known("peloton-scale", Layer::Confidence, &["peloton-client", "peloton-proto"]),
     known("xtask", Layer::Confidence, &[]),
 ];
