@@ -17,8 +17,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// The system tests that run on the simulated Mesos, too: those that tell most about it.
-const ON_BOTH: [&str; 5] =
-    ["command_line::", "deletion::", "kills::", "placement::", "task_life::"];
+const ON_BOTH: [&str; 6] =
+    ["command_line::", "deletion::", "etcd_", "kills::", "placement::", "task_life::"];
 
 /// Seeds that are simulated each time: what two cores do in about a minute.
 const CI_SEEDS: &str = "400";
