@@ -46,8 +46,18 @@ template <class T> class Try {
 };
 
 class Duration {
+ public:
+  explicit Duration(int64_t value) : nanos(value) {}
+
+ private:
   int64_t nanos;
 };
+
+namespace zookeeper {
+struct Authentication {
+  std::string scheme, credentials;
+};
+}  // namespace zookeeper
 
 // An upcast to a virtual base that looks it up in the object. Where the compiler
 // sees the object being made it would take the offset from our declaration, which
@@ -94,6 +104,7 @@ class UPID {
  private:
   char room[512];
 };
+class RateLimiter;
 namespace network {
 namespace unix { class Address; }
 namespace internal {
@@ -130,14 +141,57 @@ class QoSController {
 };
 }  // namespace slave
 
-namespace master { namespace detector {
+namespace master {
+namespace detector {
 class MasterDetector {
  public:
   static Try<MasterDetector*> create(
       const Option<std::string>& master, const Option<std::string>& module,
       const Option<Duration>& zkSessionTimeout);
 };
-}}  // namespace master::detector
+}  // namespace detector
+
+namespace contender {
+class MasterContender {
+ public:
+  static Try<MasterContender*> create(
+      const Option<std::string>& zk, const Option<std::string>& module,
+      const Option<Duration>& zkSessionTimeout);
+};
+}  // namespace contender
+}  // namespace master
+
+namespace log {
+class Log {
+ public:
+  Log(int quorum, const std::string& path, const std::string& servers, const Duration& timeout,
+      const std::string& znode, const Option<zookeeper::Authentication>& authentication,
+      bool initialize, const Option<std::string>& metricsPrefix);
+
+ private:
+  char room[ROOM];
+};
+}  // namespace log
+
+namespace state {
+class LogStorage {
+ public:
+  LogStorage(log::Log* log, std::size_t diffsBetweenSnapshots);
+
+ private:
+  char room[ROOM];
+};
+
+// Defined in a header of Mesos and not exported: laid out here, and made by us.
+class State {
+ public:
+  explicit State(LogStorage* storage) : storage(storage) {}
+  virtual ~State() {}
+
+ private:
+  LogStorage* storage;
+};
+}  // namespace state
 
 namespace internal {
 class PendingFutureTracker;
@@ -155,6 +209,49 @@ class Flags : public virtual flags::FlagsBase {
   char member[8];
 };
 }  // namespace logging
+
+namespace master {
+class Flags : public virtual logging::Flags {
+ public:
+  Flags();
+
+ private:
+  char room[ROOM];
+};
+
+class Registrar {
+ public:
+  Registrar(const Flags& flags, state::State* state, const Option<std::string>& realm);
+
+ private:
+  char room[ROOM];
+};
+
+namespace allocator {
+class DRFSorter;
+template <class RoleSorter, class FrameworkSorter> class HierarchicalAllocatorProcess;
+
+template <class Process> class MesosAllocator {
+ public:
+  MesosAllocator();
+
+ private:
+  char room[ROOM];
+};
+}  // namespace allocator
+
+class Master : public ProtobufProcess<Master> {
+ public:
+  Master(
+      mesos::allocator::Allocator* allocator, Registrar* registrar, Files* files,
+      mesos::master::contender::MasterContender* contender,
+      mesos::master::detector::MasterDetector* detector, const Option<Authorizer*>& authorizer,
+      const Option<std::shared_ptr<process::RateLimiter>>& limiter, const Flags& flags);
+
+ private:
+  char room[ROOM];
+};
+}  // namespace master
 
 namespace local {
 class Flags : public virtual logging::Flags {

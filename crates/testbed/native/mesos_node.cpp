@@ -1,6 +1,6 @@
 // A real Mesos 1.11.0 master, or one real agent, as a process of its own:
 //
-//   mesos_node master --work_dir=DIR
+//   mesos_node master --work_dir=DIR        (one of several: MESOS_ZK and MESOS_QUORUM)
 //   mesos_node agent --work_dir=DIR --master=HOST:PORT ...
 //
 // Flags are those that Mesos documents, as arguments or as MESOS_*; the address
@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,9 @@
 
 using std::string;
 
+namespace contender = mesos::master::contender;
 namespace detector = mesos::master::detector;
+namespace master = mesos::internal::master;
 namespace slave = mesos::internal::slave;
 
 template <class T> T* orExit(const char* what, const Try<T*>& made) {
@@ -52,17 +55,74 @@ static void runMaster(int argc, char** argv) {
   mesos::internal::local::launch(*flags, nullptr);
 }
 
+static string argumentOf(int argc, char** argv, const string& name) {
+  const string start = "--" + name + "=";
+  for (int i = 1; i < argc; i++) {
+    const string argument = argv[i];
+    if (argument.rfind(start, 0) == 0) return argument.substr(start.size());
+  }
+  return "";
+}
+
+// How long ZooKeeper keeps a place for a process that is not heard of.
+static Duration sessionTimeout() {
+  const char* given = std::getenv("TESTBED_ZK_SESSION_TIMEOUT_MS");
+  const int64_t millis = given ? std::atoll(given) : 10000;
+  return Duration(millis * 1000 * 1000);
+}
+
+// One of several masters that elect a leader: what the master's own program does with
+// --zk, without modules, hooks, authorizers and limits. The library's local cluster
+// knows no election.
+static void runMasterOfSeveral(int argc, char** argv, const string& zk) {
+  const string readonlyRealm = "mesos-master-readonly";
+  const string workDir = argumentOf(argc, argv, "work_dir");
+  const char* quorum = std::getenv("MESOS_QUORUM");
+  const auto slash = zk.rfind('/');
+  if (workDir.empty() || !quorum || zk.rfind("zk://", 0) != 0 || slash < 6) {
+    std::fprintf(stderr, "mesos_node: needs --work_dir=DIR, MESOS_QUORUM=N, MESOS_ZK=zk://../..\n");
+    std::exit(2);
+  }
+  std::filesystem::create_directories(workDir);
+  process::initialize(string("master"), string("mesos-master-readwrite"), readonlyRealm);
+  auto* flags = new master::Flags();
+  load(flags, argc, argv, false);
+
+  using Allocating = master::allocator::HierarchicalAllocatorProcess<
+      master::allocator::DRFSorter, master::allocator::DRFSorter>;
+  // Its one base comes first in it.
+  auto* allocator = reinterpret_cast<mesos::allocator::Allocator*>(
+      new master::allocator::MesosAllocator<Allocating>());
+  using Authentication = Option<zookeeper::Authentication>;
+  const string authority = zk.substr(5, slash - 5);
+  const auto at = authority.rfind('@');
+  const bool named = at != string::npos;
+  const string servers = named ? authority.substr(at + 1) : authority;
+  const Authentication authentication =
+      named ? Authentication({"digest", authority.substr(0, at)}) : Authentication();
+  auto* log = new mesos::log::Log(
+      std::atoi(quorum), workDir + "/replicated_log", servers, sessionTimeout(),
+      zk.substr(slash) + "/log_replicas", authentication, true, string("registrar/"));
+  auto* state = new mesos::state::State(new mesos::state::LogStorage(log, 0));
+  auto* registrar = new master::Registrar(*flags, state, readonlyRealm);
+  auto* candidate = orExit(
+      "contender", contender::MasterContender::create(zk, Option<string>(), sessionTimeout()));
+  auto* leader = orExit(
+      "master detector", detector::MasterDetector::create(zk, Option<string>(), sessionTimeout()));
+  auto* files = new mesos::internal::Files(readonlyRealm, Option<mesos::Authorizer*>());
+  auto* process = new master::Master(
+      allocator, registrar, files, candidate, leader, Option<mesos::Authorizer*>(),
+      Option<std::shared_ptr<process::RateLimiter>>(), *flags);
+  process::spawn(upcast<process::ProcessBase>(process), false);
+}
+
 // What the agent's own program does, without what the testbed never uses:
 // modules, hooks, cgroups, CSI, authorizers, domain sockets.
 static void runAgent(int argc, char** argv) {
   const string id = "slave(1)";
   const string readonlyRealm = "mesos-agent-readonly";
-  string master, workDir;
-  for (int i = 1; i < argc; i++) {
-    const string argument = argv[i];
-    if (argument.rfind("--master=", 0) == 0) master = argument.substr(9);
-    if (argument.rfind("--work_dir=", 0) == 0) workDir = argument.substr(11);
-  }
+  const string master = argumentOf(argc, argv, "master");
+  const string workDir = argumentOf(argc, argv, "work_dir");
   if (master.empty() || workDir.empty()) {
     std::fprintf(stderr, "mesos_node: an agent needs --master=HOST:PORT and --work_dir=DIR\n");
     std::exit(2);
@@ -80,7 +140,7 @@ static void runAgent(int argc, char** argv) {
       slave::Containerizer::create(*flags, false, fetcher, gc, resolver, nullptr, nullptr, nullptr));
   auto* leader = orExit(
       "master detector",
-      detector::MasterDetector::create(master, Option<string>(), Option<Duration>()));
+      detector::MasterDetector::create(master, Option<string>(), sessionTimeout()));
   auto* files = new mesos::internal::Files(readonlyRealm, Option<mesos::Authorizer*>());
   auto* updates = new slave::TaskStatusUpdateManager(*flags);
   auto* estimator = orExit(
@@ -96,7 +156,10 @@ static void runAgent(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const char* role = argc > 1 ? argv[1] : "";
-  if (std::strcmp(role, "master") == 0) {
+  const char* zk = std::getenv("MESOS_ZK");
+  if (std::strcmp(role, "master") == 0 && zk) {
+    runMasterOfSeveral(argc - 1, argv + 1, zk);
+  } else if (std::strcmp(role, "master") == 0) {
     runMaster(argc - 1, argv + 1);
   } else if (std::strcmp(role, "agent") == 0) {
     runAgent(argc - 1, argv + 1);

@@ -20,6 +20,12 @@ pub enum Error {
         /// What was tried.
         why: String,
     },
+    /// There can be no ZooKeeper on this machine.
+    #[error("no ZooKeeper can be had on this machine: {why}")]
+    NoZooKeeper {
+        /// What is missing, or what was tried.
+        why: String,
+    },
     /// A program that the set-up runs failed.
     #[error("{program} failed ({status}): {output}")]
     Program {
@@ -80,8 +86,8 @@ impl Error {
         Self::io(format!("cannot {verb} {}", path.display()))
     }
 
-    /// Whether there simply is no Mesos, or no etcd, to be had here (as opposed to a failure of it).
+    /// Whether there simply is no Mesos, etcd or ZooKeeper to be had here (as opposed to a failure of it).
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::NoEtcd { .. })
+        matches!(self, Self::Unavailable { .. } | Self::NoEtcd { .. } | Self::NoZooKeeper { .. })
     }
 }

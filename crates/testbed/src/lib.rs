@@ -25,6 +25,7 @@ use std::io::Write as _;
 pub mod binaries;
 mod error;
 pub mod etcd;
+mod guarded;
 mod mesos;
 mod node;
 pub mod operator;
@@ -32,13 +33,14 @@ mod options;
 mod place;
 pub use peloton_task_runner::http;
 mod setup;
+pub mod zookeeper;
 
 pub use error::{Error, Result};
 pub use mesos::Mesos;
 pub use operator::Operator;
-pub use options::{AgentOptions, MAX_AGENTS, Options, Registry};
+pub use options::{AgentOptions, Election, MAX_AGENTS, Options, Registry};
 pub use place::Place;
-pub use setup::{Installation, directory, setup, setup_etcd};
+pub use setup::{Installation, directory, setup, setup_etcd, setup_zookeeper};
 
 /// Makes sure that there is a Mesos on this machine, for a test that needs one.
 ///

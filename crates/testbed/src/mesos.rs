@@ -1,4 +1,4 @@
-//! A running Mesos: one process for the master, one for each agent.
+//! A running Mesos: one process for each master, one for each agent.
 //!
 //! Each can be killed and started again by itself. Agents recover their tasks from their work
 //! directories and keep their ids, so killing everything and starting it again is an outage of
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::binaries::{self, Binaries};
 use crate::error::{Error, Result};
+use crate::http;
 use crate::node::{Node, free_ports, random_bytes};
 use crate::operator::{Operator, Task};
 use crate::options::{Options, Registry};
@@ -23,16 +24,19 @@ use peloton_task_runner::mark::{marked, sweep};
 /// How often a condition is looked at while waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// For a master's answer; one that is paused gives none.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// For the processes of tasks to be gone after their SIGKILL.
 const SWEEP_WITHIN: Duration = Duration::from_secs(20);
 
 /// How often a start is tried when other programs take the ports that were free a moment ago.
 const START_ATTEMPTS: u32 = 5;
 
-/// A master and its agents on one address. Dropping it ends them, their tasks included.
+/// A master, or several that elect a leader, and agents on one address. Dropping it ends them, their tasks included.
 #[derive(Debug)]
 pub struct Mesos {
-    master: Node,
+    masters: Vec<Node>,
     agents: Vec<Node>,
     instance: String,
     work_dir: PathBuf,
@@ -90,22 +94,30 @@ impl Mesos {
             log: work_dir.join(format!("{name}.log")),
             child: None,
         };
-        let master_dir = work_dir.join("master");
-        let arguments = vec!["master".to_owned(), format!("--work_dir={}", master_dir.display())];
-        let master = node("master", ports[0], arguments, master_environment(options, &work_dir)?);
-        let agents = ports[1..].iter().enumerate().map(|(index, port)| {
+        let (master_ports, agent_ports) = ports.split_at(options.masters());
+        let environment = master_environment(options, &work_dir)?;
+        let masters = master_ports.iter().enumerate().map(|(index, port)| {
+            // The one of several that comes first has the name of one that is alone.
+            let name = if index == 0 { "master".to_owned() } else { format!("master-{index}") };
+            let directory = work_dir.join(&name);
+            let arguments =
+                vec!["master".to_owned(), format!("--work_dir={}", directory.display())];
+            node(&name, *port, arguments, environment.clone())
+        });
+        let masters = masters.collect();
+        let agents = agent_ports.iter().enumerate().map(|(index, port)| {
             let arguments = agent_arguments(options, index, ports[0], &work_dir, &launcher);
-            node(&format!("agent-{index}"), *port, arguments, Vec::new())
+            node(&format!("agent-{index}"), *port, arguments, election_environment(options))
         });
         let agents = agents.collect();
         let guard = Some(start_guard(&binaries.testbed, &instance, temporary.as_ref())?);
         let start_within = options.start_within;
-        Ok(Self { master, agents, instance, work_dir, temporary, guard, start_within })
+        Ok(Self { masters, agents, instance, work_dir, temporary, guard, start_within })
     }
 
     fn lost_a_port(&self, options: &Options) -> bool {
-        let fixed = options.port.is_some() && self.master.lost_its_port();
-        !fixed && (self.master.lost_its_port() || self.agents.iter().any(Node::lost_its_port))
+        let fixed = options.port.is_some() && self.masters[0].lost_its_port();
+        !fixed && self.masters.iter().chain(&self.agents).any(Node::lost_its_port)
     }
 
     /// Starts whatever does not run, on its old port and in its old directory, and waits until all
@@ -114,10 +126,10 @@ impl Mesos {
     /// # Errors
     /// [`Error::NotReady`], or an error from the system.
     pub fn start_all(&mut self) -> Result<()> {
-        self.master.start()?;
-        for agent in &mut self.agents {
-            agent.start()?;
+        for node in self.masters.iter_mut().chain(&mut self.agents) {
+            node.start()?;
         }
+        self.wait_until_recovered()?;
         self.wait_until_registered()
     }
 
@@ -136,8 +148,9 @@ impl Mesos {
                     return Err(agent.failure(format!("{} ended", agent.name)));
                 }
             }
-            if !self.master.is_running() {
-                return Err(self.master.failure("the master ended".to_owned()));
+            // One of several may end, and does when it loses the election.
+            if !self.masters.iter_mut().any(Node::is_running) {
+                return Err(self.masters[0].failure("the master ended".to_owned()));
             }
             let registered = self.registered_ports().unwrap_or_default();
             let missing = expected.iter().position(|port| !registered.contains(port));
@@ -145,7 +158,7 @@ impl Mesos {
             if Instant::now() >= deadline {
                 let port = expected[missing];
                 let late = self.agents.iter().find(|agent| agent.port == port);
-                let late = late.unwrap_or(&self.master);
+                let late = late.unwrap_or(&self.masters[0]);
                 let what = format!("{} did not register within {:?}", late.name, self.start_within);
                 return Err(late.failure(what));
             }
@@ -160,25 +173,98 @@ impl Mesos {
         Ok(active.filter_map(|agent| agent["port"].as_u64()?.try_into().ok()).collect())
     }
 
-    /// Kills the master and all agents at once. Tasks go on; [`Mesos::start_all`] ends the outage.
+    /// Kills all masters and all agents at once. Tasks go on; [`Mesos::start_all`] ends the outage.
     pub fn kill_all(&mut self) {
-        self.master.kill();
-        for agent in &mut self.agents {
-            agent.kill();
+        for node in self.masters.iter_mut().chain(&mut self.agents) {
+            node.kill();
         }
     }
 
-    /// Kills the master alone.
+    /// Kills the masters alone: the one, mostly.
     pub fn kill_master(&mut self) {
-        self.master.kill();
+        for master in &mut self.masters {
+            master.kill();
+        }
     }
 
-    /// Starts the master again; agents find it by themselves, within their ping time-out.
+    /// Starts the masters that do not run; agents find the one that leads by themselves, within their ping
+    /// time-out.
     ///
     /// # Errors
-    /// When the system cannot start it.
+    /// When the system cannot start one.
     pub fn start_master(&mut self) -> Result<()> {
-        self.master.start()
+        self.masters.iter_mut().try_for_each(Node::start)
+    }
+
+    /// Kills one of several masters.
+    ///
+    /// # Errors
+    /// [`Error::Option`] when there is no such master.
+    pub fn kill_one_master(&mut self, index: usize) -> Result<()> {
+        self.one_master(index)?.kill();
+        Ok(())
+    }
+
+    /// Stops one master's process where it is, or lets it go on.
+    ///
+    /// # Errors
+    /// [`Error::Option`] when there is no such master; an error from the system.
+    pub fn pause_master(&mut self, index: usize, paused: bool) -> Result<()> {
+        self.one_master(index)?.pause(paused)
+    }
+
+    /// The master that leads now, and says so.
+    pub fn leader(&self) -> Option<usize> {
+        self.masters.iter().position(|master| leads(&master.address()))
+    }
+
+    /// Waits until a master leads.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] when the time is over.
+    pub fn wait_for_leader(&self) -> Result<usize> {
+        let deadline = Instant::now() + self.start_within;
+        loop {
+            if let Some(leader) = self.leader() {
+                return Ok(leader);
+            }
+            if Instant::now() >= deadline {
+                let what = format!("no master leads within {:?}", self.start_within);
+                return Err(self.masters[0].failure(what));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Waits until each of several masters that runs can vote. Without it, one that was just started does
+    /// not count for a quorum, which the others may no longer have by themselves.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] when the time is over.
+    pub fn wait_until_recovered(&mut self) -> Result<()> {
+        if self.masters.len() == 1 {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.start_within;
+        for master in &mut self.masters {
+            while master.is_running() && !has_recovered(&master.address()) {
+                if Instant::now() >= deadline {
+                    let what = format!("{} does not recover its log", master.name);
+                    return Err(master.failure(what));
+                }
+                std::thread::sleep(POLL_INTERVAL);
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses of all masters, `host:port`.
+    pub fn master_addresses(&self) -> Vec<String> {
+        self.masters.iter().map(Node::address).collect()
+    }
+
+    fn one_master(&mut self, index: usize) -> Result<&mut Node> {
+        one_of(&mut self.masters, "master", index)
     }
 
     /// Kills one agent's process; its tasks go on without it.
@@ -222,12 +308,7 @@ impl Mesos {
     }
 
     fn agent(&mut self, index: usize) -> Result<&mut Node> {
-        let count = self.agents.len();
-        self.agents.get_mut(index).ok_or_else(|| Error::Option {
-            field: "agent",
-            value: index.to_string(),
-            allowed: format!("0 to {}", count.saturating_sub(1)),
-        })
+        one_of(&mut self.agents, "agent", index)
     }
 
     /// Ends everything, tasks included. Dropping does the same, and cannot tell of a failure.
@@ -238,7 +319,7 @@ impl Mesos {
         if self.clean_up() {
             return Ok(());
         }
-        Err(self.master.failure("processes of tasks are still there".to_owned()))
+        Err(self.masters[0].failure("processes of tasks are still there".to_owned()))
     }
 
     fn clean_up(&mut self) -> bool {
@@ -251,14 +332,14 @@ impl Mesos {
         clean
     }
 
-    /// The master's `host:port`.
+    /// The master's `host:port`, of several the first one's.
     pub fn address(&self) -> String {
-        format!("{}:{}", self.master.place.address, self.master.port)
+        self.masters[0].address()
     }
 
-    /// The master's port.
+    /// The master's port, of several the first one's.
     pub fn port(&self) -> u16 {
-        self.master.port
+        self.masters[0].port
     }
 
     /// Where everything is kept: `master.log`, `agent-<n>.log`, the agents' directories.
@@ -266,9 +347,10 @@ impl Mesos {
         &self.work_dir
     }
 
-    /// The master's interface for operators.
+    /// The interface for operators of the master, of several the one that leads now.
     pub fn operator(&self) -> Operator {
-        Operator::new(self.address())
+        let leader = if self.masters.len() > 1 { self.leader().unwrap_or(0) } else { 0 };
+        Operator::new(self.masters[leader].address())
     }
 
     /// How many agents there are, running or not.
@@ -304,7 +386,7 @@ impl Mesos {
 
     /// The process ids of executors and tasks that run under this Mesos now.
     pub fn task_processes(&self) -> Vec<u32> {
-        let nodes = self.agents.iter().chain([&self.master]);
+        let nodes = self.agents.iter().chain(&self.masters);
         let nodes: Vec<u32> = nodes.filter_map(|node| Some(node.child.as_ref()?.id())).collect();
         let mut found = marked(&self.instance);
         found.retain(|pid| !nodes.contains(pid));
@@ -322,10 +404,39 @@ impl Drop for Mesos {
     }
 }
 
-/// The master's port first. An earlier run in the same directory decides, where it can: executors
+/// Whether a master takes calls as the one that leads: it refuses the method, and not the request.
+fn leads(address: &str) -> bool {
+    const METHOD_NOT_ALLOWED: u16 = 405;
+    let answer = http::send(&http::Request {
+        method: "GET",
+        address,
+        path: "/api/v1/scheduler",
+        headers: &[],
+        body: b"",
+        timeout: Some(ANSWER_TIMEOUT),
+    });
+    answer.is_ok_and(|answer| answer.status == METHOD_NOT_ALLOWED)
+}
+
+/// Whether a master's copy of the registry is complete, so that it has a vote.
+fn has_recovered(address: &str) -> bool {
+    let metrics = Operator::new(address).get("/metrics/snapshot");
+    metrics.is_ok_and(|metrics| metrics["registrar/log/recovered"].as_f64() == Some(1.0))
+}
+
+fn one_of<'a>(nodes: &'a mut [Node], field: &'static str, index: usize) -> Result<&'a mut Node> {
+    let count = nodes.len();
+    nodes.get_mut(index).ok_or_else(|| Error::Option {
+        field,
+        value: index.to_string(),
+        allowed: format!("0 to {}", count.saturating_sub(1)),
+    })
+}
+
+/// The masters' ports first. An earlier run in the same directory decides, where it can: executors
 /// that outlived it look for their agents at the old ports.
 fn ports(options: &Options, work_dir: &Path) -> Result<Vec<u16>> {
-    let wanted = options.agents.len() + 1;
+    let wanted = options.masters() + options.agents.len();
     let file = work_dir.join("ports");
     let kept = fs::read_to_string(&file).unwrap_or_default();
     let kept: Vec<u16> = kept.split_whitespace().filter_map(|port| port.parse().ok()).collect();
@@ -399,9 +510,28 @@ fn master_environment(options: &Options, work_dir: &Path) -> Result<Vec<(String,
         flags.push(("authenticate_http_frameworks".to_owned(), "true".to_owned()));
         flags.push(("http_framework_authenticators".to_owned(), "basic".to_owned()));
     }
+    if let Some(election) = &options.election {
+        flags.push(("zk".to_owned(), election.zookeeper.clone()));
+        flags.push(("quorum".to_owned(), (election.masters / 2 + 1).to_string()));
+    }
     flags.extend(options.master_flags.iter().cloned());
     let name = |flag: &str| format!("MESOS_{}", flag.to_ascii_uppercase());
-    Ok(flags.into_iter().map(|(flag, value)| (name(&flag), value)).collect())
+    let mut environment: Vec<(String, String)> =
+        flags.into_iter().map(|(flag, value)| (name(&flag), value)).collect();
+    environment.extend(election_environment(options));
+    Ok(environment)
+}
+
+/// What masters and agents need that meet in a ZooKeeper.
+fn election_environment(options: &Options) -> Vec<(String, String)> {
+    let Some(election) = &options.election else { return Vec::new() };
+    let timeout_ms = election.session_timeout_ms.to_string();
+    vec![
+        ("TESTBED_ZK_SESSION_TIMEOUT_MS".to_owned(), timeout_ms),
+        // Each of Mesos's connections to ZooKeeper holds up a thread at times, and all of them together must
+        // not hold up all threads.
+        ("LIBPROCESS_NUM_WORKER_THREADS".to_owned(), "16".to_owned()),
+    ]
 }
 
 fn agent_arguments(
@@ -414,9 +544,13 @@ fn agent_arguments(
     let directory = work_dir.join("agents").join(index.to_string());
     let directory = directory.display();
     let wait = options.executor_reregistration_timeout_ms;
+    let master = match &options.election {
+        Some(election) => election.zookeeper.clone(),
+        None => format!("{}:{master_port}", options.place.address),
+    };
     let mut arguments = vec![
         "agent".to_owned(),
-        format!("--master={}:{master_port}", options.place.address),
+        format!("--master={master}"),
         format!("--work_dir={directory}/work"),
         format!("--runtime_dir={directory}/run"),
         format!("--fetcher_cache_dir={directory}/fetch"),

@@ -87,6 +87,11 @@ impl Node {
             .map_err(|error| Error::io(format!("cannot pause {}", self.name))(error.into()))
     }
 
+    /// Where it listens, `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.place.address, self.port)
+    }
+
     pub(crate) fn failure(&self, what: String) -> Error {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         Error::NotReady { what, log: self.log.clone(), tail: tail(&text, TAIL_LINES) }

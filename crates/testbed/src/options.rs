@@ -30,6 +30,25 @@ pub struct AgentOptions {
     pub hostname: Option<String>,
 }
 
+/// Several masters.
+#[derive(Debug, Clone)]
+pub struct Election {
+    /// Where they elect: `zk://127.0.0.1:10001/mesos`, see [`crate::zookeeper::ZooKeeper::url`].
+    pub zookeeper: String,
+    /// How many there are, 1 to 5.
+    pub masters: usize,
+    /// After so long without a word from it, ZooKeeper gives a master's place to the next. A master that does
+    /// not reach ZooKeeper for so long ends.
+    pub session_timeout_ms: u64,
+}
+
+impl Election {
+    /// So many masters, each of which is given up after four seconds.
+    pub fn new(zookeeper: impl Into<String>, masters: usize) -> Self {
+        Self { zookeeper: zookeeper.into(), masters, session_timeout_ms: 4_000 }
+    }
+}
+
 /// How to start a Mesos; see [`Options::agents`] for one that suits most tests.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -43,6 +62,8 @@ pub struct Options {
     pub work_dir: Option<PathBuf>,
     /// Where all of it runs; the loopback interface by default.
     pub place: Place,
+    /// Several masters that elect a leader through a ZooKeeper; without it there is one master.
+    pub election: Option<Election>,
     /// When any are given, schedulers must name one by HTTP basic authentication: principal, secret.
     pub credentials: Vec<(String, String)>,
     /// How often the master makes offers.
@@ -70,6 +91,7 @@ impl Options {
             port: None,
             work_dir: None,
             place: Place::default(),
+            election: None,
             credentials: Vec::new(),
             allocation_interval_ms: 200,
             agent_ping_interval_ms: 2_000,
@@ -88,6 +110,11 @@ impl Options {
         if self.agents.is_empty() || self.agents.len() > MAX_AGENTS {
             let allowed = format!("1 to {MAX_AGENTS}");
             return number("agents", self.agents.len().to_string(), &allowed);
+        }
+        if let Some(election) = &self.election
+            && !(1..=5).contains(&election.masters)
+        {
+            return number("election.masters", election.masters.to_string(), "1 to 5");
         }
         if self.agent_ping_interval_ms < 1_000 {
             let value = self.agent_ping_interval_ms.to_string();
@@ -109,6 +136,11 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// How many masters there are.
+    pub(crate) fn masters(&self) -> usize {
+        self.election.as_ref().map_or(1, |election| election.masters)
     }
 
     /// The resources of one agent in Mesos's text form; `slot` picks its range of ports.
@@ -160,6 +192,8 @@ mod tests {
         };
         assert_eq!(said(|o| o.agents.clear()), r#"agents: "0" is not allowed: 1 to 64"#);
         assert!(said(|o| o.agent_ping_interval_ms = 10).contains("1000 or more"));
+        let election = |o: &mut Options| o.election = Some(Election::new("zk://a:1/mesos", 6));
+        assert_eq!(said(election), r#"election.masters: "6" is not allowed: 1 to 5"#);
         assert!(said(|o| o.max_agent_ping_timeouts = 0).contains("max_agent_ping_timeouts"));
         assert!(said(|o| o.executor_reregistration_timeout_ms = 15_001).contains("at most 15000"));
         let odd = |o: &mut Options| {

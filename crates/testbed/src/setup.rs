@@ -17,11 +17,14 @@ use std::process::Command;
 
 use crate::error::{Error, Result};
 
+mod debian;
 mod etcd;
 mod native;
 mod package;
+mod zookeeper;
 
 pub use etcd::setup_etcd;
+pub use zookeeper::setup_zookeeper;
 
 /// Changes when the way of building changes without a change of the sources.
 const BUILD_REVISION: u32 = 1;
@@ -128,6 +131,13 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
         .map_err(Error::path("open", path))?;
     file.lock().map_err(Error::path("lock", path))?;
     Ok(file)
+}
+
+/// A program that the system has.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
+    places.find(|file| file.is_file())
 }
 
 /// Runs a program of the set-up; its output is part of the error when it fails.
