@@ -7,7 +7,10 @@
     reason = "a test ends at what it did not expect"
 )]
 
+mod election;
+mod ensemble;
 mod peer;
 mod real;
 mod scripted;
 mod support;
+mod writer;

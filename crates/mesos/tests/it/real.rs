@@ -58,7 +58,7 @@ fn launch(offer: &Offer, role: &str, task_id: &str, command: &str) -> offer::Ope
 }
 
 /// Launches a task and waits until it runs, acknowledging on the way.
-async fn run_task(client: &mut Client, epoch: u64, role: &str, task_id: &str) {
+pub(crate) async fn run_task(client: &mut Client, epoch: u64, role: &str, task_id: &str) {
     let offer = client.offer().await;
     let operation = launch(&offer, role, task_id, "sleep 600");
     let accept = calls::accept(vec![offer.id.clone()], vec![operation], Some(100));
