@@ -13,6 +13,7 @@ use crate::suite::Scenario;
 pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("process_restarts", process_restarts),
     scenario("task_ends_while_the_agent_is_down", task_ends_while_the_agent_is_down),
+    scenario("killed_while_the_agent_is_down", killed_while_the_agent_is_down),
     scenario("unreachable_and_back", unreachable_and_back),
     scenario("machine_dies", machine_dies),
     scenario("deactivated", deactivated),
@@ -90,6 +91,23 @@ fn task_ends_while_the_agent_is_down(lab: &mut Lab<'_>) -> Result<()> {
     lab.target.start_agent(0)?;
     s.updates("t", "TASK_FAILED")?;
     lab.until_active(&[0, 1])?;
+    s.nothing_more()
+}
+
+/// A KILL for an agent whose process is away is sent when it is back.
+fn killed_while_the_agent_is_down(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = two_tasks(lab, &role)?;
+    lab.target.stop_agent(0)?;
+    s.event("RESCIND")?;
+    s.call(build::kill("reserved", None, None))?;
+    s.nothing_more()?;
+    lab.target.start_agent(0)?;
+    s.updates("reserved", "TASK_KILLED")?;
+    lab.until_active(&[0, 1])?;
+    s.offers("what it had", |held| build::sum(held, "cpus") >= 7.0 - 0.001)?;
+    s.call(build::reconcile(&[("free", None)]))?;
+    s.answer("free")?;
     s.nothing_more()
 }
 

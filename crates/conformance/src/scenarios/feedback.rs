@@ -14,6 +14,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("operation_retries", operation_retries),
     scenario("operation_statuses_and_the_agent", operation_statuses_and_the_agent),
     scenario("operation_statuses_and_the_master", operation_statuses_and_the_master),
+    scenario("operation_statuses_and_the_network", operation_statuses_and_the_network),
+    scenario("operation_statuses_of_a_gone_agent", operation_statuses_of_a_gone_agent),
 ];
 
 /// A framework with three operations behind it: "done" is acknowledged, and the agent knows; "kept" and
@@ -86,5 +88,47 @@ fn operation_retries(lab: &mut Lab<'_>) -> Result<()> {
     let mut s = with_statuses(lab, &role)?;
     lab.note("ten seconds later");
     again(lab, &mut s)?;
+    s.nothing_more()
+}
+
+/// When an agent is unreachable, so are its operations that were not acknowledged; when it is back it
+/// tells again how they ended.
+fn operation_statuses_and_the_network(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = with_statuses(lab, &role)?;
+    let agent = lab.agent(0)?;
+    lab.target.partition_agent(0, true)?;
+    s.operation("kept")?;
+    s.operation("behind")?;
+    s.event("RESCIND")?;
+    s.event("FAILURE")?;
+    lab.note("asked meanwhile: with its agent, without, one that was acknowledged");
+    for (id, agent) in [("kept", Some(agent.as_str())), ("kept", None), ("done", Some(&agent))] {
+        s.call(build::reconcile_operations(&[(id, agent)]))?;
+        s.operation(id)?;
+    }
+    lab.target.partition_agent(0, false)?;
+    lab.until_active(&[0, 1])?;
+    lab.note("when it is back");
+    again(lab, &mut s)?;
+    s.offers("all", |held| build::sum(held, "cpus") >= 8.0 - 0.001)?;
+    s.nothing_more()
+}
+
+/// When an agent is marked gone, so are its operations that were not acknowledged.
+fn operation_statuses_of_a_gone_agent(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = with_statuses(lab, &role)?;
+    let agent = lab.agent(0)?;
+    let content = json!({"agent_id": {"value": agent}});
+    lab.operate(&json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": content}))?;
+    s.operation("kept")?;
+    s.operation("behind")?;
+    s.event("RESCIND")?;
+    s.event("FAILURE")?;
+    for (id, agent) in [("kept", Some(agent.as_str())), ("kept", None)] {
+        s.call(build::reconcile_operations(&[(id, agent)]))?;
+        s.operation(id)?;
+    }
     s.nothing_more()
 }

@@ -265,7 +265,7 @@ fn health(lab: &mut Lab<'_>) -> Result<()> {
     s.nothing_more()
 }
 
-/// What a task finds: its sandbox, its own variables, what was fetched.
+/// What a task finds: its sandbox, its own variables, what was fetched, how many files it may open.
 fn environment(lab: &mut Lab<'_>) -> Result<()> {
     let role = lab.role("a");
     let mut s = lab.subscribe(&[&role])?;
@@ -288,6 +288,12 @@ fn environment(lab: &mut Lab<'_>) -> Result<()> {
             "output_file": "script"}]);
     })?;
     s.updates_to_the_end("output")?;
+    run(&mut s, "limit", |task| {
+        task["command"]["value"] = json!("test $(ulimit -n) = 123");
+        let limit = json!({"type": "RLMT_NOFILE", "hard": 123, "soft": 123});
+        task["container"] = json!({"type": "MESOS", "rlimit_info": {"rlimits": [limit]}});
+    })?;
+    s.updates_to_the_end("limit")?;
     s.nothing_more()
 }
 
