@@ -21,6 +21,7 @@ mod etcd_start;
 mod grpc;
 mod kills;
 mod many_instances;
+mod mesos_election;
 mod minicluster;
 mod outage;
 mod placement;
