@@ -81,7 +81,7 @@ fn unavailable(reason: &str) -> StoreError {
 
 impl Store for Gate {
     fn limits(&self) -> Limits {
-        self.limits.clone()
+        self.limits
     }
 
     fn health(&self) -> Health {

@@ -1,5 +1,7 @@
 //! etcd without a quorum: tasks run on, nothing is made up, everybody is told, and it heals by itself.
 
+#![allow(clippy::print_stdout, reason = "how long an answer takes is shown, not asserted")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -27,6 +29,23 @@ fn unavailable(masters: &Masters, master: usize, procedure: &str, body: &Value) 
     println!("{procedure} of master {master}: unavailable after {:?}", began.elapsed());
 }
 
+/// Waits until a master's status tells this of the store: how many of its members are well, and whether
+/// they have a quorum, by the number that the API has for it.
+fn wait_store(masters: &Masters, master: usize, healthy: usize, quorum: u64) {
+    wait_until("the store's members in the status", PATIENCE, || {
+        let status = masters[master].yarpc("ClusterManager.GetStatus", json!({}));
+        let store = &status["result"]["store"];
+        let endpoints = store["endpoints"].as_array().cloned().unwrap_or_default();
+        let well = endpoints.iter().filter(|one| one["healthy"] == true).count();
+        let told = endpoints.len() == 3 && well == healthy && store["quorum"] == quorum;
+        if told { Ok(()) } else { Err(store.to_string()) }
+    });
+}
+
+/// The numbers by which the API says it.
+const PRESENT: u64 = 1;
+const LOST: u64 = 2;
+
 #[test]
 fn without_a_quorum_tasks_run_on_and_nothing_is_made_up() {
     let Some(mesos) = shared_mesos() else { return };
@@ -45,9 +64,18 @@ fn without_a_quorum_tasks_run_on_and_nothing_is_made_up() {
     let ending: BTreeSet<String> =
         Job::of(&masters[2], "ends").tasks().into_values().map(|task| task.id).collect();
 
-    // The leader among them, and which that is does not matter.
+    wait_store(&masters, 0, 3, PRESENT);
+    let metrics = masters[0].get("/metrics").unwrap().1;
+    for line in ["peloton_cluster_masters 3", "peloton_cluster_shards_free 0"] {
+        assert!(metrics.lines().any(|found| found == line), "no {line} in {metrics}");
+    }
+
+    // The leader among them, or not: which that is does not matter.
     masters.etcd.kill(1).unwrap();
     masters.etcd.kill(2).unwrap();
+    // What ends now, masters still hear of, as their leases are certain for a moment. It cannot be stored,
+    // so Mesos must not hear that it was.
+    fs::write(&end, "").unwrap();
     let named = |id: &str| json!({"id": {"value": id}});
     for master in 0..3 {
         unavailable(&masters, master, "JobManager.Get", &named("runs"));
@@ -61,8 +89,9 @@ fn without_a_quorum_tasks_run_on_and_nothing_is_made_up() {
         if down { Ok(()) } else { Err(health.to_string()) }
     });
 
-    // What ends now cannot be stored, so Mesos must not hear that it was.
-    fs::write(&end, "").unwrap();
+    // The one that is left knows no leader, so it is not well either.
+    wait_store(&masters, 0, 0, LOST);
+
     let unacknowledged = |what: &str| {
         wait_until(what, PATIENCE, || {
             let found = audit.tasks()?;
@@ -84,6 +113,7 @@ fn without_a_quorum_tasks_run_on_and_nothing_is_made_up() {
         masters.wait_healthy(master);
     }
     masters.wait_even(&[0, 1, 2]);
+    wait_store(&masters, 0, 3, PRESENT);
     Job::of(&masters[2], "ends").wait_states(&[State::Succeeded; 2]);
     // The answer left open whether it was made; whichever it was, it is so on all of them.
     let is_made =

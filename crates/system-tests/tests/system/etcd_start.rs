@@ -1,5 +1,6 @@
 //! The master's start on etcd, as a person starts it: what it waits for, and what it refuses.
 
+use std::fs;
 use std::process::ExitStatus;
 
 use peloton_testbed::etcd::{self, Etcd, EtcdOptions};
@@ -138,6 +139,36 @@ fn a_master_waits_for_etcd_and_says_so() {
     let log = one.log();
     assert!(log.contains("the store is not there; it is tried again"), "{log}");
     assert!(log.contains("the store is there"), "{log}");
+    assert!(one.terminate().success());
+}
+
+#[test]
+fn a_user_of_etcd_needs_the_right_password() {
+    let Some(mesos) = shared_mesos() else { return };
+    let Some(etcd) = etcd::start(&EtcdOptions::members(1)) else { return };
+    for (path, body) in [
+        ("role/add", json!({"name": "root"})),
+        ("user/add", json!({"name": "root", "password": "right"})),
+        ("user/grant", json!({"user": "root", "role": "root"})),
+        ("enable", json!({})),
+    ] {
+        etcd.post(0, &format!("/v3/auth/{path}"), &body).unwrap();
+    }
+    let files = tempfile::tempdir().unwrap();
+    let user = |password: &str| {
+        let file = files.path().join(password);
+        fs::write(&file, format!("{password}\n")).unwrap();
+        let file = format!("store.passwordFile={}", file.display());
+        master(mesos, "etcd-user", &etcd, &["store.user=root", &file])
+    };
+    let said = refused(master(mesos, "etcd-user", &etcd, &[]));
+    assert!(said.contains("store.endpoints"), "{said}");
+    assert!(said.contains("asks for a user and a password"), "{said}");
+    let said = refused(user("wrong"));
+    assert!(said.contains("invalid user ID or password"), "{said}");
+    let mut one = user("right");
+    one.launch();
+    one.wait_healthy();
     assert!(one.terminate().success());
 }
 

@@ -1,6 +1,6 @@
 //! `peloton minicluster` as a person runs it, on the simulated Mesos; and that it leaves nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::net::TcpListener;
@@ -122,6 +122,18 @@ fn a_minicluster_serves_a_job_at_every_master_and_leaves_nothing_after_ctrl_c() 
     let expected = [port, port + 1, port + 2].map(|port| format!("127.0.0.1:{port}"));
     assert_eq!(masters, expected);
 
+    // All of them work.
+    wait_until("an even share of the shards", PATIENCE, || {
+        let status = peloton(&masters[0], &["-o", "json", "cluster", "status"]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let mut shares: BTreeMap<String, u32> = BTreeMap::new();
+        for shard in status["status"]["shards"].as_array().into_iter().flatten() {
+            *shares.entry(shard["owner"].to_string()).or_default() += 1;
+        }
+        let mut counts: Vec<u32> = shares.values().copied().collect();
+        counts.sort_unstable();
+        if counts == [2, 3, 3] { Ok(()) } else { Err(format!("{shares:?}")) }
+    });
     create(&minicluster, &masters[1]);
     for master in &masters {
         let tasks = peloton(master, &["task", "list", "mine"]);

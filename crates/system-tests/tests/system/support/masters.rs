@@ -206,7 +206,7 @@ impl Notes {
         for (id, pid) in tasks {
             let command = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline"));
             let command = command.unwrap_or_default();
-            assert!(command.starts_with(b"sleep\01000"), "{id} does not run as process {pid}");
+            assert!(command.starts_with(b"sleep\x001000"), "{id} does not run as process {pid}");
         }
     }
 }
