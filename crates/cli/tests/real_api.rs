@@ -14,18 +14,21 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use peloton_api::cluster_view::{ClusterStatus, ClusterView};
+use peloton_api::cluster_view::{
+    ClusterStatus, ClusterView, Connection, MasterStatus, ShardStatus,
+};
 use peloton_api::domain::system_clock;
 use peloton_api::{Api, ApiServer, Options};
 use peloton_store::MemoryStore;
 use peloton_telemetry::{BuildInfo, Health, Metrics};
 use tokio::runtime::Runtime;
 
-struct NoCluster;
+/// What a master knows of the cluster.
+struct Known(ClusterStatus);
 
-impl ClusterView for NoCluster {
+impl ClusterView for Known {
     fn status(&self) -> ClusterStatus {
-        ClusterStatus::default()
+        self.0.clone()
     }
 }
 
@@ -37,11 +40,15 @@ struct Master {
 
 impl Master {
     fn start() -> Self {
+        Self::who_knows(ClusterStatus::default())
+    }
+
+    fn who_knows(cluster: ClusterStatus) -> Self {
         let runtime = Runtime::new().unwrap();
         let build = BuildInfo::default();
         let metrics = Metrics::new(&build);
         let store = Arc::new(MemoryStore::new());
-        let api = Api::new(store, 8, system_clock(), Arc::new(NoCluster), &metrics);
+        let api = Api::new(store, 8, system_clock(), Arc::new(Known(cluster)), &metrics);
         let options = Options { listen: "127.0.0.1".into(), port: 0, ..Options::default() };
         let bound = ApiServer::bind(options, api, Health::new(), metrics, build);
         let (server, address) = runtime.block_on(bound).unwrap();
@@ -123,6 +130,54 @@ fn updates_keep_to_what_needs_no_upgrade() {
     let stderr = master.fails("job update hello-service -f original-2016.yaml", 4);
     assert!(stderr.contains("command"), "{stderr}");
     assert_eq!(master.json("job get hello-service")["changeLog"]["version"], 1);
+}
+
+#[test]
+fn the_status_has_what_each_master_knows_of_itself() {
+    let member = |id: &str, address: &str, answering| MasterStatus {
+        id: id.into(),
+        address: address.into(),
+        answering,
+        accepting: true,
+        lease_left_ms: answering.then_some(1234),
+        ..MasterStatus::default()
+    };
+    let shard = |number, owner: &str, connection| ShardStatus {
+        number,
+        owner: owner.into(),
+        connection,
+        ..ShardStatus::default()
+    };
+    let b = Master::who_knows(ClusterStatus {
+        masters: vec![member("b", "here", true)],
+        shards: vec![
+            shard(0, "a", Connection::Disconnected),
+            shard(1, "b", Connection::Subscribed),
+        ],
+        ..ClusterStatus::default()
+    });
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let a = Master::who_knows(ClusterStatus {
+        masters: vec![
+            member("a", "there", true),
+            member("b", &b.address.to_string(), false),
+            member("c", &gone, false),
+            // It has been replaced: whoever answers there is not it.
+            member("d", &b.address.to_string(), false),
+        ],
+        shards: vec![
+            shard(0, "a", Connection::Subscribed),
+            shard(1, "b", Connection::Unknown),
+            shard(2, "c", Connection::Unknown),
+            shard(3, "d", Connection::Unknown),
+        ],
+        ..ClusterStatus::default()
+    });
+    let status = &a.json("cluster status")["status"];
+    let connections = [0, 1, 2, 3].map(|shard| status["shards"][shard]["connection"].clone());
+    assert_eq!(connections, ["SUBSCRIBED", "SUBSCRIBED", "UNKNOWN", "UNKNOWN"]);
+    let leases = [0, 1, 2, 3].map(|master| status["masters"][master]["leaseLeftMs"].as_u64());
+    assert_eq!(leases, [Some(1234), Some(1234), None, None]);
 }
 
 #[test]

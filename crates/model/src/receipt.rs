@@ -8,8 +8,8 @@
 use crate::{JobId, JobRecord, UnixMs, Version};
 use serde::{Deserialize, Serialize};
 
-/// Receipts kept of a job: more changes than one job gets while an answer is waited for.
-pub const MAX_RECEIPTS: usize = 64;
+/// Receipts kept of a job: more changes than one job gets while an answer is waited for, and 3 KB at most.
+pub const MAX_RECEIPTS: usize = 128;
 /// Deletions kept at one place.
 pub const MAX_DELETIONS: usize = 8;
 
@@ -114,16 +114,15 @@ mod tests {
     #[test]
     fn the_creation_and_the_last_changes_are_kept() {
         let mut record = JobRecord::default();
-        for id in 0..100 {
+        let (last, gone) = (2 * MAX_RECEIPTS as u64, MAX_RECEIPTS as u64 + 1);
+        for id in 0..=last {
             record.version = id + 1;
             record.sign(id);
         }
         assert_eq!(record.receipts.len(), MAX_RECEIPTS);
-        assert!(record.created_by(0) && !record.created_by(99));
-        assert_eq!(
-            [0, 36, 37, 99].map(|id| record.signed(id)),
-            [Some(1), None, Some(38), Some(100)]
-        );
+        assert!(record.created_by(0) && !record.created_by(last));
+        let versions = [0, gone, gone + 1, last].map(|id| record.signed(id));
+        assert_eq!(versions, [Some(1), None, Some(gone + 2), Some(last + 1)]);
     }
 
     #[test]

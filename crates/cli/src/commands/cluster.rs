@@ -30,20 +30,22 @@ struct ClusterDocument {
 pub(super) async fn status(client: &Client, ui: &Ui) -> Result<(), Failure> {
     let request = GetStatusRequest {};
     let mut status = client.cluster().get_status(request).await?.result.unwrap_or_default();
-    ask_owners(&mut status).await;
+    ask_others(&mut status).await;
     // The document has it in a place of its own.
     let info = status.cluster.take().unwrap_or_default();
     let document = ClusterDocument { cluster: ui::full(&info)?, status: ui::full(&status)? };
     ui.show(&document, || page(ui, &info, &status))
 }
 
-/// How a shard is connected with Mesos knows its owner alone: those that do not answer are asked, too.
-async fn ask_owners(status: &mut ClusterStatus) {
+/// How a shard is connected with Mesos knows its owner alone, and each master how long it has its lease: the
+/// others are asked for theirs.
+async fn ask_others(status: &mut ClusterStatus) {
     let unknown = |shard: &Shard| shard.connection() == Connection::Unknown;
-    let owns = |master: &Master| {
-        status.shards.iter().any(|shard| shard.owner == master.id && unknown(shard))
+    let knows_more = |master: &Master| {
+        let owns = |shard: &Shard| shard.owner == master.id && unknown(shard);
+        master.lease_left_ms.is_none() || status.shards.iter().any(owns)
     };
-    let others = status.masters.iter().filter(|master| !master.answering && owns(master));
+    let others = status.masters.iter().filter(|master| !master.answering && knows_more(master));
     let mut asked = JoinSet::new();
     for master in others {
         let (id, masters) = (master.id.clone(), vec![master.address.clone()]);
@@ -54,12 +56,18 @@ async fn ask_owners(status: &mut ClusterStatus) {
                 client.cluster().get_status(GetStatusRequest {}).await.ok()?.result
             };
             let answer = tokio::time::timeout(OTHERS_PATIENCE, asking).await;
-            (id, answer.ok().flatten().unwrap_or_default().shards)
+            (id, answer.ok().flatten().unwrap_or_default())
         });
     }
     while let Some(answer) = asked.join_next().await {
         let Ok((id, theirs)) = answer else { continue };
-        for shard in theirs.into_iter().filter(|shard| shard.owner == id) {
+        let ours = status.masters.iter_mut().find(|master| master.id == id);
+        // Whoever has the address by now may be another one.
+        let theirself = theirs.masters.iter().find(|master| master.answering && master.id == id);
+        if let (Some(ours), Some(theirs)) = (ours, theirself) {
+            ours.lease_left_ms = theirs.lease_left_ms;
+        }
+        for shard in theirs.shards.into_iter().filter(|shard| shard.owner == id) {
             let ours = status.shards.iter_mut().find(|ours| ours.number == shard.number);
             if let Some(ours) = ours.filter(|ours| ours.owner == id) {
                 *ours = shard;

@@ -141,7 +141,7 @@ pub(crate) fn cluster_status() -> ClusterStatus {
     let stops = Master {
         accepting: false,
         not_accepting: "it is stopping".into(),
-        ..master("m-3", "10.0.0.3:5289", None)
+        ..master("m-3", "10.0.0.3:5289", Some(1200))
     };
     ClusterStatus {
         masters: vec![answers, master("m-2", "10.0.0.2:5289", Some(75)), stops],
