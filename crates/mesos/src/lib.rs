@@ -67,6 +67,12 @@ pub const EVENT_QUEUE_CAPACITY: usize = 1_024;
 /// twenty tasks is some 100 KiB.
 pub const CALL_QUEUE_CAPACITY: usize = 256;
 
+/// The transport of a client with these options: HTTP over TCP. To be put inside another one.
+#[must_use]
+pub fn http_transport(options: &Options) -> Arc<dyn Transport> {
+    Arc::new(http::Http::new(options))
+}
+
 /// One client of one framework.
 #[derive(Debug)]
 pub struct MesosClient;
@@ -83,8 +89,7 @@ impl MesosClient {
         options: Options,
         framework_id: Option<String>,
     ) -> Result<(Handle, mpsc::Receiver<MesosEvent>), OptionsError> {
-        let transport = Arc::new(http::Http::new(&options));
-        Self::spawn_with(transport, options, framework_id)
+        Self::spawn_with(http_transport(&options), options, framework_id)
     }
 
     /// As [`MesosClient::spawn`], over another transport than HTTP.
@@ -100,8 +105,9 @@ impl MesosClient {
         let (events, receiver) = mpsc::channel(EVENT_QUEUE_CAPACITY);
         let detected = options.masters.zookeeper().map(ZooKeeper::watch);
         let (handle, control) = Handle::new(detected);
+        let wrapping = transport.clone();
         let driver = Driver::new(transport, options, masters, framework_id, events, control);
-        tokio::spawn(driver.run());
+        tokio::spawn(wrapping.wrap(Box::pin(driver.run())));
         Ok((handle, receiver))
     }
 }

@@ -139,7 +139,8 @@ impl Sender {
             reports: surroundings.reports,
             ended: ended.clone(),
         };
-        Sending { ended, _task: Task::spawn(sender.run()) }
+        let task = surroundings.transport.wrap(Box::pin(sender.run()));
+        Sending { ended, _task: Task::spawn(task) }
     }
 
     async fn run(mut self) {

@@ -26,11 +26,12 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// Starts the attempt; its pieces come out of the channel with its epoch.
     pub(crate) fn start(self, pieces: mpsc::Sender<(u64, Piece)>) -> Task {
-        Task::spawn(async move {
+        let transport = self.transport.clone();
+        Task::spawn(transport.wrap(Box::pin(async move {
             let end = Pieces::new(self.epoch, pieces.clone());
             let pieces = Pieces::new(self.epoch, pieces);
             let result = self.transport.subscribe(self.master, self.call, pieces).await;
             end.closed(result.err().map(|error| error.to_string())).await;
-        })
+        })))
     }
 }

@@ -46,6 +46,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// The way for the calls of the session `stream_id`. Connects with the first call.
     fn calls(&self, master: MasterAddress, stream_id: String) -> Box<dyn Calls>;
 
+    /// Put around each task of a client. The default leaves it as it is; a simulation holds a process up in
+    /// this way.
+    fn wrap(&self, task: BoxFuture<()>) -> BoxFuture<()> {
+        task
+    }
+
     /// A random number, for jitter. The default takes it from the system.
     fn random(&self) -> u64 {
         // The standard library seeds its hashers from the system: good enough for jitter.

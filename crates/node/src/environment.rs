@@ -13,6 +13,9 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// The time that a probe has: a master that answers at all does so within some milliseconds.
+const PROBE_LIMIT: Duration = Duration::from_millis(2_500);
+
 /// The time of day in Unix milliseconds. Durations are never taken from it.
 pub type Clock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
 
@@ -31,6 +34,13 @@ pub trait MesosProbe: Send + Sync + fmt::Debug + 'static {
     fn reaches_mesos(&self) -> BoxFuture<'_, bool>;
 }
 
+/// The probe of a Mesos client's way.
+impl MesosProbe for peloton_mesos::Probe {
+    fn reaches_mesos(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { self.reach(PROBE_LIMIT).await.is_ok() })
+    }
+}
+
 /// What a node takes from the machine it runs on.
 #[derive(Clone)]
 pub struct Environment {
@@ -40,7 +50,8 @@ pub struct Environment {
     pub random: Random,
     /// The way to Mesos; none is HTTP.
     pub transport: Option<Arc<dyn Transport>>,
-    /// Tells whether Mesos can be reached; none is "not known", and counts as yes.
+    /// Tells whether Mesos can be reached. None asks over HTTP, as long as that is the way to Mesos;
+    /// over another, none is "not known", and counts as yes.
     pub probe: Option<Arc<dyn MesosProbe>>,
     /// Put around each task: a simulation holds a process up in this way.
     pub wrap: Option<Wrap>,

@@ -12,6 +12,7 @@
 mod cluster;
 mod commit;
 mod environment;
+mod fence;
 mod finish;
 mod heavy;
 mod join;

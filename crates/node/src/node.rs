@@ -1,12 +1,13 @@
 //! All shards of one master.
 
-use crate::environment::Environment;
+use crate::environment::{Environment, MesosProbe};
 use crate::join::{Intent, Joiner};
-use crate::lease::Keeper;
+use crate::lease::{Held, Keeper};
 use crate::map::ClusterMap;
 use crate::members::Members;
+use crate::orders::Standing;
 use crate::ownership::Ownership;
-use crate::reach;
+use crate::reach::{self, Links};
 use crate::runner::Runner;
 use crate::status::{ShardPhase, ShardStatus};
 use peloton_core::Settings;
@@ -103,7 +104,12 @@ impl Node {
 
     /// As [`Node::start`], in another environment than the real one.
     #[must_use]
-    pub fn start_in(environment: Environment, store: Arc<dyn Store>, options: Options) -> Self {
+    pub fn start_in(mut environment: Environment, store: Arc<dyn Store>, options: Options) -> Self {
+        if environment.transport.is_none() && environment.probe.is_none() {
+            // Options that make no probe make no client either, and each shard says so.
+            let probe = mesos::Probe::new(&options.mesos).ok();
+            environment.probe = probe.map(|probe| Arc::new(probe) as Arc<dyn MesosProbe>);
+        }
         let shards = options.shards;
         let (lease_stop, lease_stopped) = watch::channel(false);
         let (keeper, mut held) = Keeper::new(store.clone(), &options, usize::from(shards) + 2);
@@ -114,55 +120,33 @@ impl Node {
         let (intent, meant) = watch::channel(Intent::default());
         let (leave, leaving) = watch::channel(false);
         let (told, left) = watch::channel(false);
-        let (options, environment) = (Arc::new(options), Arc::new(environment));
+        let common =
+            Common { store, options: Arc::new(options), environment: Arc::new(environment), links };
         let joiner = Joiner {
-            store: store.clone(),
-            options: options.clone(),
-            environment: environment.clone(),
+            store: common.store.clone(),
+            options: common.options.clone(),
+            environment: common.environment.clone(),
             lease: listener(),
             intent: meant,
             stop: leaving,
             left: told,
         };
+        let (of, options) = (common.environment.clone(), common.options.clone());
+        let reach = reach::watch(of.clone(), options, news, cluster.clone(), intent);
         let mut helpers = JoinSet::new();
-        helpers.spawn(environment.wrapped(members.run()));
-        helpers.spawn(environment.wrapped(joiner.run()));
-        let reach =
-            reach::watch(environment.clone(), options.clone(), news, cluster.clone(), intent);
-        helpers.spawn(environment.wrapped(reach));
+        helpers.spawn(of.wrapped(members.run()));
+        helpers.spawn(of.wrapped(joiner.run()));
+        helpers.spawn(of.wrapped(reach));
 
         let (mut statuses, mut runners, mut stop) = (Vec::new(), JoinSet::new(), Vec::new());
         for (number, standing) in (0..shards).zip(standings) {
-            let shard = ShardId(number);
             let (stop_this, stopped) = watch::channel(false);
+            let (runner, status) = common.runner(ShardId(number), listener(), standing, stopped);
             stop.push(stop_this);
-            let fresh = ShardStatus::new(shard, environment.unix_ms());
-            let (status, receiver) = watch::channel(fresh);
-            statuses.push(receiver);
-            let lease = listener();
-            let ownership = Ownership {
-                shard,
-                store: store.clone(),
-                options: options.clone(),
-                environment: environment.clone(),
-                lease: lease.clone(),
-            };
-            let runner = Runner {
-                shard,
-                store: store.clone(),
-                options: options.clone(),
-                environment: environment.clone(),
-                ownership,
-                lease,
-                standing,
-                stop: stopped,
-                status: Arc::new(status),
-                links: links.clone(),
-            };
-            runners.spawn(environment.wrapped(guard(runner)));
+            statuses.push(status);
+            runners.spawn(of.wrapped(guard(runner)));
         }
-        let shards = statuses;
-        Self { cluster, shards, leave, left, stop, runners, helpers, lease_stop, lease }
+        Self { cluster, shards: statuses, leave, left, stop, runners, helpers, lease_stop, lease }
     }
 
     /// How each shard is.
@@ -206,6 +190,48 @@ impl Node {
         if revoked.is_err() {
             self.lease.abort();
         }
+    }
+}
+
+/// What all shards of a master have in common.
+struct Common {
+    store: Arc<dyn Store>,
+    options: Arc<Options>,
+    environment: Arc<Environment>,
+    links: Links,
+}
+
+impl Common {
+    /// What runs a shard, and where it tells how the shard is.
+    fn runner(
+        &self,
+        shard: ShardId,
+        lease: watch::Receiver<Option<Held>>,
+        standing: watch::Receiver<Standing>,
+        stop: watch::Receiver<bool>,
+    ) -> (Runner, watch::Receiver<ShardStatus>) {
+        let fresh = ShardStatus::new(shard, self.environment.unix_ms());
+        let (status, receiver) = watch::channel(fresh);
+        let ownership = Ownership {
+            shard,
+            store: self.store.clone(),
+            options: self.options.clone(),
+            environment: self.environment.clone(),
+            lease: lease.clone(),
+        };
+        let runner = Runner {
+            shard,
+            store: self.store.clone(),
+            options: self.options.clone(),
+            environment: self.environment.clone(),
+            ownership,
+            lease,
+            standing,
+            stop,
+            status: Arc::new(status),
+            links: self.links.clone(),
+        };
+        (runner, receiver)
     }
 }
 

@@ -5,8 +5,8 @@
 //! down nobody is, and nothing is to move: therefore each master says early that it misses Mesos
 //! ([`DOUBT_PART`]), and only then looks whether all the others say so, too.
 //!
-//! What tells is first of all the connections of its own shards, then a probe. Without a probe a master
-//! that has given its shards up cannot know when Mesos can be reached again, and tries, ever more rarely.
+//! What tells is a probe, or else the connections of its own shards. Without a probe a master that has
+//! given its shards up cannot know when Mesos can be reached again, and tries, ever more rarely.
 
 use crate::environment::Environment;
 use crate::join::Intent;
@@ -25,6 +25,8 @@ const DOUBT_PART: u32 = 3;
 const WELL_PART: u32 = 2;
 /// How often the probe asks, and how long an answer may take.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How soon it asks again when a connection broke.
+const PROBE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is looked whether somebody else is better off, while we are cut off.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,6 +55,8 @@ struct Reach {
     away_since: Option<Instant>,
     /// Reached since then.
     well_since: Option<Instant>,
+    /// While it is not reached: since when somebody else is better off.
+    better_since: Option<Instant>,
     /// Our shards were given to others, at that time.
     out_since: Option<Instant>,
     try_after: Duration,
@@ -60,8 +64,14 @@ struct Reach {
 
 impl Reach {
     fn new(after: Duration) -> Self {
-        let (away_since, well_since, out_since) = (None, None, None);
-        Self { after, away_since, well_since, out_since, try_after: TRY_AFTER.0 }
+        Self {
+            after,
+            away_since: None,
+            well_since: None,
+            better_since: None,
+            out_since: None,
+            try_after: TRY_AFTER.0,
+        }
     }
 
     /// Takes what is known now (nothing, where nobody can tell) and whether another master is better off;
@@ -84,6 +94,9 @@ impl Reach {
             // As far as is known it is as it was.
             None => {}
         }
+        // When Mesos comes back, somebody is the first to reach it: the others get their time, too.
+        let better = self.away_since.is_some() && others();
+        self.better_since = better.then(|| self.better_since.unwrap_or(now));
         let mut again_at = None;
         if let Some(out) = self.out_since {
             let accept_at = match (reached, self.well_since) {
@@ -106,7 +119,7 @@ impl Reach {
             if now < since + self.after {
                 let doubt = since + self.after / DOUBT_PART;
                 again_at = Some(if now < doubt { doubt } else { since + self.after });
-            } else if others() {
+            } else if self.better_since.is_some_and(|since| now >= since + self.after) {
                 self.out_since = Some(now);
                 again_at = Some(now + self.try_after);
             } else {
@@ -131,15 +144,13 @@ pub(crate) async fn watch(
     let mut reach = Reach::new(after);
     let mut links: BTreeMap<ShardId, bool> = BTreeMap::new();
     let mut probed = None;
-    let mut probe_at = Instant::now();
+    let mut last_probe = Instant::now();
+    let mut probe_at = last_probe;
     loop {
         let connected = links.values().any(|up| *up);
-        // A stream can stay silent for minutes before it counts as broken; a probe notices sooner.
-        let reached = match (links.is_empty() || connected, probed) {
-            (false, _) => Some(false),
-            (true, Some(probed)) => Some(probed),
-            (true, None) => (!links.is_empty()).then_some(true),
-        };
+        // A stream can stay silent for minutes before it counts as broken, and one that broke is tried
+        // again ever more rarely; a probe notices sooner.
+        let reached = probed.or((!links.is_empty()).then_some(connected));
         let others = || better_off(&cluster.borrow());
         let (meant, again_at) = reach.look(Instant::now(), reached, others);
         intent.send_if_modified(|last| {
@@ -154,13 +165,19 @@ pub(crate) async fn watch(
             biased;
             told = news.recv() => match told {
                 Some((shard, Link::None)) => drop(links.remove(&shard)),
-                Some((shard, link)) => drop(links.insert(shard, link == Link::Up)),
+                Some((shard, link)) => {
+                    links.insert(shard, link == Link::Up);
+                    if link == Link::Down {
+                        probe_at = probe_at.min(last_probe + PROBE_AT_MOST_EVERY);
+                    }
+                }
                 None => return,
             },
             () = maybe_at(again_at) => {}
             reaches = probe(&environment, probe_at) => {
                 probed = Some(reaches);
-                probe_at = Instant::now() + PROBE_EVERY;
+                last_probe = Instant::now();
+                probe_at = last_probe + PROBE_EVERY;
             }
         }
     }
@@ -229,7 +246,11 @@ mod tests {
         let cut = |second| Some(second < 10);
         assert_eq!(said(100, cut, |_| false), [(0, false, true), (13, true, true)]);
         let told = said(100, cut, |second| second >= 50);
-        assert_eq!(told, [(0, false, true), (13, true, true), (50, true, false)]);
+        assert_eq!(told, [(0, false, true), (13, true, true), (59, true, false)]);
+        // Mesos is back, and we are the last to reach it.
+        let back = |second| Some(!(10..58).contains(&second));
+        let told = said(100, back, |second| !(14..50).contains(&second));
+        assert_eq!(told, [(0, false, true), (13, true, true), (58, false, true)]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 //! commit whose answer got lost it can be read whether it did.
 
 use crate::commit::Pending;
+use crate::fence::{Fenced, Permit};
 use crate::heavy::heavily;
 use crate::lease::Held;
 use crate::orders::Standing;
@@ -22,6 +23,7 @@ use peloton_store::{
     BoxFuture, Event, KeyValue, Op, Revision, StoreError, Txn, TxnResult, WatchBatch, WatchStream,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -90,7 +92,7 @@ impl<'a> Run<'a> {
         claim: Claim,
         from: Revision,
     ) -> Result<Self, RunError> {
-        let (client, events) = connect(runner, core.framework())?;
+        let (client, events) = connect(runner, &claim, core.framework())?;
         let role = Settings::role_of(runner.shard, &runner.options.mesos.framework.role);
         let identity = Identity {
             role,
@@ -529,19 +531,22 @@ pub(crate) async fn commit_done(in_flight: &mut Option<InFlight>) -> Result<TxnR
     }
 }
 
-/// A Mesos client for the shard's own framework.
+/// A Mesos client for the shard's own framework, which says nothing without the claim's lease.
 fn connect(
     runner: &Runner,
+    claim: &Claim,
     framework: Option<&FrameworkId>,
 ) -> Result<(mesos::Handle, mpsc::Receiver<mesos::MesosEvent>), RunError> {
     let mut options = runner.options.mesos.clone();
     options.framework.role = Settings::role_of(runner.shard, &options.framework.role);
     options.framework.name = format!("{}-{}", options.framework.name, runner.shard);
+    let transport = runner.environment.transport.clone();
+    let inner = transport.unwrap_or_else(|| mesos::http_transport(&options));
+    let ignored = runner.ignores_lost_lease();
+    let permit = Permit { lease: runner.lease.clone(), id: claim.lease.id, ignored };
+    let transport = Arc::new(Fenced { inner, permit });
     let framework = framework.map(ToString::to_string);
-    Ok(match &runner.environment.transport {
-        Some(transport) => mesos::MesosClient::spawn_with(transport.clone(), options, framework)?,
-        None => mesos::MesosClient::spawn(options, framework)?,
-    })
+    Ok(mesos::MesosClient::spawn_with(transport, options, framework)?)
 }
 
 fn read<T: serde::de::DeserializeOwned>(kv: &KeyValue) -> Result<T, RunError> {

@@ -24,6 +24,9 @@ use tokio::time::{Instant, sleep};
 pub(crate) const AGAIN: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(10));
 
+/// The wait after the shard or the lease was lost.
+const AFTER_LOSS: Duration = Duration::from_millis(50);
+
 /// Why a run of a shard ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
@@ -74,6 +77,15 @@ enum Turn {
     Run(Claim),
     /// The master stops.
     Stop,
+}
+
+/// What came of an order.
+enum Obeyed {
+    Ours(Claim),
+    /// Something happened: the order may be another.
+    Again,
+    /// There is nothing to do.
+    Wait,
 }
 
 /// What a shard's task remembers between runs.
@@ -156,7 +168,8 @@ impl Runner {
         self.phase(ShardPhase::Failing { why: error.to_string() });
         if matches!(error, RunError::LeaseLost | RunError::Deposed) {
             past.claim = None;
-            return;
+            // What tells us of it may be on its way yet.
+            return sleep(AFTER_LOSS).await;
         }
         let spread = self.environment.jitter(self.shard, *wait);
         *wait = (*wait * 2).min(AGAIN.1);
@@ -179,26 +192,11 @@ impl Runner {
             let lease = self.lease.borrow_and_update().filter(Held::is_certain);
             let standing = *self.standing.borrow_and_update();
             if let Some(lease) = lease {
-                match standing.order {
-                    Order::Claim if standing.at >= past.not_before => {
-                        match self.ownership.claim(lease).await? {
-                            Claimed::Ours(claim) => return Ok(Turn::Run(claim)),
-                            Claimed::Taken(revision) => past.not_before = revision,
-                        }
-                        continue;
-                    }
-                    // An earlier run of this process, or a claim that came late.
-                    Order::Keep(owner) if past.released != Some(owner) => {
-                        return self.ownership.begin(owner, lease).await.map(Turn::Run);
-                    }
-                    Order::GiveUp(owner) if past.released != Some(owner) => {
-                        self.ownership.release(owner, lease.id).await?;
-                        (past.claim, past.released) = (None, Some(owner));
-                        continue;
-                    }
-                    _ => {}
+                match self.obey(standing, lease, past).await? {
+                    Obeyed::Ours(claim) => return Ok(Turn::Run(claim)),
+                    Obeyed::Again => continue,
+                    Obeyed::Wait => self.phase(ShardPhase::NotOwned),
                 }
-                self.phase(ShardPhase::NotOwned);
             }
             tokio::select! {
                 biased;
@@ -206,6 +204,34 @@ impl Runner {
                 _ = self.standing.changed() => {}
                 _ = self.lease.changed() => {}
             }
+        }
+    }
+
+    /// Does what is to be done with a shard that does not run.
+    async fn obey(
+        &self,
+        standing: Standing,
+        lease: Held,
+        past: &mut Past,
+    ) -> Result<Obeyed, RunError> {
+        match standing.order {
+            Order::Claim if standing.at >= past.not_before => {
+                match self.ownership.claim(lease).await? {
+                    Claimed::Ours(claim) => return Ok(Obeyed::Ours(claim)),
+                    Claimed::Taken(revision) => past.not_before = revision,
+                }
+                Ok(Obeyed::Again)
+            }
+            // An earlier run of this process, or a claim that came late.
+            Order::Keep(owner) if past.released != Some(owner) => {
+                self.ownership.begin(owner, lease).await.map(Obeyed::Ours)
+            }
+            Order::GiveUp(owner) if past.released != Some(owner) => {
+                self.ownership.release(owner, lease.id).await?;
+                (past.claim, past.released) = (None, Some(owner));
+                Ok(Obeyed::Again)
+            }
+            _ => Ok(Obeyed::Wait),
         }
     }
 

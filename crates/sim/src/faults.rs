@@ -118,7 +118,7 @@ fn of_master(world: &mut World, fault: Fault) -> Option<String> {
         }
         Fault::MasterPause => {
             let for_ms = r.within(50, sim.plan.lease_ms * 4);
-            link.pause(now + for_ms);
+            link.pause(&sim, now + for_ms);
             format!("{name} stands still for {for_ms} ms")
         }
         Fault::ClockJump => {

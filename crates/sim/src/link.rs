@@ -1,10 +1,15 @@
 //! A master's connections to the world: its power switch, and what holds its messages up.
 //!
-//! A pause of a master is made here, too: nothing leaves it and nothing comes in until it ends. To all
-//! others that is a process that stands still and then goes on with what it had begun, lease or no lease.
+//! A pause of a master is made here, too: nothing leaves it and nothing comes in until it ends, and none of its
+//! tasks is polled ([`Link::wrap`]). Its timers ring when it goes on, all that were due meanwhile, while what it
+//! had begun goes on, lease or no lease.
 
-use crate::sim::Sim;
+use crate::sim::{Sim, lock};
+use peloton_store::BoxFuture;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
 /// Which way a message goes.
@@ -26,6 +31,27 @@ pub(crate) struct Link {
     /// Counts how often the connections to Mesos were reset.
     resets: AtomicU64,
     opened: Notify,
+    /// Tasks that were woken during a pause, in that order.
+    asleep: Mutex<Vec<Waker>>,
+}
+
+/// A task of a process that can stand still.
+struct Pausable {
+    sim: Arc<Sim>,
+    link: Arc<Link>,
+    task: BoxFuture<'static, ()>,
+}
+
+impl Future for Pausable {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.link.paused_until() > self.sim.now_ms() {
+            lock(&self.link.asleep).push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.task.as_mut().poll(cx)
+    }
 }
 
 impl Link {
@@ -38,6 +64,7 @@ impl Link {
             mesos_cut_until: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             opened: Notify::new(),
+            asleep: Mutex::default(),
         }
     }
 
@@ -50,8 +77,27 @@ impl Link {
         self.on.store(false, Relaxed);
     }
 
-    pub(crate) fn pause(&self, until: u64) {
+    pub(crate) fn pause(self: &Arc<Self>, sim: &Sim, until: u64) {
         self.paused_until.fetch_max(until, Relaxed);
+        let link = self.clone();
+        sim.schedule(until, move |_| link.wake());
+    }
+
+    /// Lets a task of this process stand still with it.
+    pub(crate) fn wrap(
+        self: &Arc<Self>,
+        sim: &Arc<Sim>,
+        task: BoxFuture<'static, ()>,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(Pausable { sim: sim.clone(), link: self.clone(), task })
+    }
+
+    /// Polls what was woken meanwhile; what still stands still goes back to sleep.
+    fn wake(&self) {
+        let woken = std::mem::take(&mut *lock(&self.asleep));
+        for task in woken {
+            task.wake();
+        }
     }
 
     pub(crate) fn cut(&self, way: Way, until: u64) {
@@ -64,6 +110,7 @@ impl Link {
             until.store(0, Relaxed);
         }
         self.opened.notify_waiters();
+        self.wake();
     }
 
     pub(crate) fn reset(&self) {

@@ -9,7 +9,9 @@ use peloton_api::domain::{Jobs, Records, Tasks};
 use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::ShardId;
-use peloton_node::{Environment, Inspect, Node, Options, ShardPhase, Sharing, open_cluster_in};
+use peloton_node::{
+    Environment, Inspect, Node, Options, ShardPhase, Sharing, Wrap, open_cluster_in,
+};
 use peloton_store::Store;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -50,16 +52,17 @@ impl Master {
         let environment = Environment {
             clock: clock.clone(),
             random: numbers.clone(),
-            transport: Some(transport),
-            probe: None,
-            wrap: None,
+            transport: Some(transport.clone()),
+            probe: sim.plan.probe.then_some(transport),
+            wrap: Some(wrap(sim, &link)),
             inspect: Some(inspect(sim)),
         };
         let records = Records::new(store.clone(), sim.plan.shards, clock).with_random(numbers);
         let records = Arc::new(records);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let options = options(sim, &link.name);
-        let node = tokio::spawn(run(sim.clone(), environment, store, options, stopped));
+        let process = Box::pin(run(sim.clone(), environment, store, options, stopped));
+        let node = tokio::spawn(link.wrap(sim, process));
         let jobs = Arc::new(Jobs::new(records.clone()));
         let tasks = Arc::new(Tasks::new(records));
         Self { link, jobs, tasks, clock_off_ms, node, stop: Some(stop) }
@@ -119,6 +122,12 @@ async fn run(
         }
     }
     node.stop().await;
+}
+
+/// Lets each task of the process stand still with it.
+fn wrap(sim: &Arc<Sim>, link: &Arc<Link>) -> Wrap {
+    let (sim, link) = (sim.clone(), link.clone());
+    Arc::new(move |task| link.wrap(&sim, task))
 }
 
 /// Asks each shard after each step whether it is sound.

@@ -88,6 +88,8 @@ pub(crate) struct Plan {
     pub(crate) task_fails_per_mille: u16,
     /// Whether there is another framework.
     pub(crate) rival: bool,
+    /// Whether masters without shards can find out whether they reach Mesos.
+    pub(crate) probe: bool,
     /// What is wrong on purpose.
     #[cfg_attr(not(feature = "planted-bugs"), allow(dead_code, reason = "there is none"))]
     pub(crate) bug: Option<crate::bugs::Planted>,
@@ -109,8 +111,8 @@ impl Plan {
         let every = [20_000, 45_000, 90_000, 240_000];
         Self {
             seed,
-            masters: [1, 2, 2, 3, 3, 3][r.below(6) as usize],
-            shards: [1, 1, 2, 3][r.below(4) as usize],
+            masters: [1, 2, 2, 3, 3, 4][r.below(6) as usize],
+            shards: [1, 2, 3, 6][r.below(4) as usize],
             agents: r.within(3, 8) as u32,
             lease_ms: [3_000, 5_000, 10_000][r.below(3) as usize],
             busy_ms: r.within(BUSY_MS.0, BUSY_MS.1),
@@ -121,6 +123,7 @@ impl Plan {
             store_fails_per_mille: [0, 0, 5, 20][r.below(4) as usize],
             task_fails_per_mille: [0, 10, 100][r.below(3) as usize],
             rival: r.coin(),
+            probe: r.below(4) > 0,
             bug: None,
         }
     }

@@ -9,6 +9,7 @@ use peloton_mesos::{
 };
 use peloton_mesos_sim::{ConnectionId, Refusal};
 use peloton_mesos_wire::calls::PROTOBUF;
+use peloton_node::MesosProbe;
 use peloton_proto::mesos::v1::scheduler::Call;
 use std::collections::VecDeque;
 use std::fmt;
@@ -62,12 +63,27 @@ impl Transport for SimTransport {
         Box::new(SimCalls { sim, link, stream_id: stream_id.into(), lane })
     }
 
+    fn wrap(&self, task: BoxFuture<()>) -> BoxFuture<()> {
+        self.link.wrap(&self.sim, task)
+    }
+
     fn random(&self) -> u64 {
         lock(&self.random).next()
     }
 
     fn unix_ms(&self) -> u64 {
         EPOCH_UNIX_MS + self.sim.now_ms()
+    }
+}
+
+impl MesosProbe for SimTransport {
+    fn reaches_mesos(&self) -> peloton_store::BoxFuture<'_, bool> {
+        Box::pin(async {
+            let there_and_back = self.sim.latency() + self.sim.latency();
+            tokio::time::sleep(Duration::from_millis(there_and_back)).await;
+            connect(&self.sim, &self.link).await.is_ok()
+                && self.link.cut_until(Way::Mesos) <= self.sim.now_ms()
+        })
     }
 }
 

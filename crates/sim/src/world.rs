@@ -198,7 +198,9 @@ impl World {
         let Some(master) = &self.masters[number] else { return };
         self.asked += 1;
         let asking = Asking::of(master);
-        self.users.spawn(users::ask(self.sim.clone(), asking, id, wish, self.asked));
+        // The master works on it in a task of its own.
+        let ask = Box::pin(users::ask(self.sim.clone(), asking, id, wish, self.asked));
+        self.users.spawn(master.link.wrap(&self.sim, ask));
     }
 
     fn strike(&mut self, fault: Fault) {
@@ -252,6 +254,11 @@ impl World {
             match unconverged(&self.sim) {
                 None => {
                     let since = *well_since.get_or_insert(now);
+                    let moved = crate::sim::lock(&self.sim.checks).last_move();
+                    if moved > since {
+                        self.sim.violated("a shard moves although all is well".to_owned());
+                        return;
+                    }
                     if now - since >= STAYS_MS {
                         return;
                     }

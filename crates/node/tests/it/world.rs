@@ -298,7 +298,7 @@ impl World {
         };
         let environment = Environment {
             transport: Some(way.clone()),
-            probe: probe.then(|| way as Arc<dyn MesosProbe>),
+            probe: probe.then_some(way as Arc<dyn MesosProbe>),
             random: Arc::new(random),
             ..Environment::default()
         };

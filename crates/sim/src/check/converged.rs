@@ -1,12 +1,12 @@
 //! Once the faults are over: every instance is as asked for, exactly once; the reservations in Mesos are
-//! the slots in the store, exactly; nothing is pending; deleted jobs left nothing.
+//! the slots in the store, exactly; nothing is pending; deleted jobs left nothing; shards are shared evenly.
 
 use crate::ground::{self, Reserved};
 use crate::sim::{Sim, lock};
 use peloton_model::job::JobKind;
 use peloton_model::{
-    ConfigRecord, InstanceRecord, JobRecord, JobState, JobSummary, SlotRecord, SlotState,
-    TaskState, decode_record,
+    ConfigRecord, InstanceRecord, JobRecord, JobState, JobSummary, MemberRecord, OwnerRecord,
+    SlotRecord, SlotState, TaskState, decode_record,
 };
 use peloton_store::keys::{self, ParsedKey};
 use peloton_store::{KeyRange, KeyValue, MemoryState, RangeRequest};
@@ -25,7 +25,7 @@ pub(crate) fn unconverged(sim: &Sim) -> Option<String> {
         .jobs(&live)
         .or_else(|| records.slots(&reserved, &dead))
         .or_else(|| records.leftovers())
-        .or_else(|| (0..sim.plan.shards).find_map(|shard| records.owner(shard)))
+        .or_else(|| records.sharing(sim.plan.shards, sim.plan.masters))
         .or(pending)
 }
 
@@ -37,7 +37,8 @@ struct Records {
     instances: BTreeMap<(String, u32), InstanceRecord>,
     slots: BTreeMap<(String, u32, u64), SlotRecord>,
     runs: BTreeSet<String>,
-    owners: BTreeSet<u16>,
+    owners: BTreeMap<u16, String>,
+    members: BTreeMap<String, MemberRecord>,
 }
 
 impl Records {
@@ -53,7 +54,13 @@ impl Records {
 
     fn add(&mut self, kv: &KeyValue) -> Option<()> {
         match keys::parse(&kv.key)? {
-            ParsedKey::Owner { shard } => drop(self.owners.insert(shard)),
+            ParsedKey::Owner { shard } => {
+                let record: OwnerRecord = decode_record(&kv.value).ok()?;
+                self.owners.insert(shard, record.master);
+            }
+            ParsedKey::Member { master } => {
+                self.members.insert(master, decode_record(&kv.value).ok()?);
+            }
             ParsedKey::DesiredJob { job, .. } => {
                 self.jobs.insert(job, decode_record(&kv.value).ok()?);
             }
@@ -167,7 +174,20 @@ impl Records {
         None
     }
 
-    fn owner(&self, shard: u16) -> Option<String> {
-        (!self.owners.contains(&shard)).then(|| format!("shard {shard} has no owner"))
+    /// All masters are there and accept, and have the shards among them, evenly.
+    fn sharing(&self, shards: u16, masters: usize) -> Option<String> {
+        if self.members.len() != masters {
+            return Some(format!("there are {masters} masters, but {:?}", self.members.keys()));
+        }
+        if let Some(member) = self.members.values().find(|member| !member.accepting) {
+            return Some(format!("it accepts no shards: {member:?}"));
+        }
+        if let Some(free) = (0..shards).find(|shard| !self.owners.contains_key(shard)) {
+            return Some(format!("shard {free} has no owner"));
+        }
+        let of = |member: &String| self.owners.values().filter(|owner| *owner == member).count();
+        let counts: Vec<usize> = self.members.keys().map(of).collect();
+        let uneven = counts.iter().max() > counts.iter().min().map(|least| least + 1).as_ref();
+        uneven.then(|| format!("shards are not shared evenly: {:?}", self.owners))
     }
 }

@@ -89,6 +89,11 @@ impl Checks {
         self.storm.called(sim, link);
     }
 
+    /// When a shard was last taken, by anybody.
+    pub(crate) fn last_move(&self) -> u64 {
+        self.ownership.last_move()
+    }
+
     /// A user begins to ask something that changes a job.
     pub(crate) fn asks(&mut self, job: &JobId) -> Asked {
         self.answers.asks(job)

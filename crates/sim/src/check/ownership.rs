@@ -1,4 +1,5 @@
-//! Only a shard's owner commits its actual state, in an unbroken chain; and only its owner calls Mesos.
+//! Only a shard's owner commits its actual state, in an unbroken chain; and only its owner calls Mesos. Nobody
+//! takes a shard that another has, and shards do not go to and fro.
 //! What Mesos refuses, as it comes from a session that was taken over, never gets here.
 
 use crate::link::Link;
@@ -10,10 +11,18 @@ use peloton_store::keys::{self, ParsedKey};
 use peloton_store::{Key, Op, Txn};
 use std::collections::BTreeMap;
 
+/// The time over which moves are counted, in milliseconds.
+const WINDOW_MS: u64 = 60_000;
+/// The most that a shard is taken in that time. Masters that hand a shard to and fro would do it every few
+/// seconds; the worst faults of a sound cluster move it half as often.
+const MOST_MOVES: usize = 12;
+
 /// What a transaction finds.
 pub(crate) struct Before {
     /// The shard whose actual state it writes, with its owner and the value of its fence.
     actual: Option<(u16, Option<String>, Option<String>)>,
+    /// The shard that it takes.
+    takes: Option<u16>,
 }
 
 /// Who owned what since when.
@@ -23,6 +32,9 @@ pub(super) struct Ownership {
     taken: BTreeMap<u16, (u64, String)>,
     /// The shard of each framework id.
     frameworks: BTreeMap<String, u16>,
+    /// When each shard was taken within the last while.
+    moves: BTreeMap<u16, Vec<u64>>,
+    last_move: u64,
 }
 
 impl Ownership {
@@ -31,19 +43,20 @@ impl Ownership {
             Op::Put { key, .. } | Op::Delete { key } => shard_of_actual(key),
             Op::DeleteRange { .. } => None,
         });
+        let takes = txn.then.iter().find_map(|op| match op {
+            Op::Put { key, .. } => shard_of_owner(key),
+            _ => None,
+        });
         let actual = shard.map(|shard| (shard, owner(sim, shard), fence(sim, shard)));
-        Before { actual }
+        Before { actual, takes }
     }
 
     pub(super) fn committed(&mut self, sim: &Sim, link: &Link, txn: &Txn, before: Before) {
-        for op in &txn.then {
-            if let Op::Put { key, .. } = op
-                && let Some(ParsedKey::Owner { shard }) = keys::parse(key)
-            {
-                self.taken.insert(shard, (sim.now_ms(), link.name.clone()));
-            }
-        }
         let Some((shard, owner, fence)) = before.actual else { return };
+        // Taking a shard begins a chain in the same transaction.
+        if before.takes == Some(shard) {
+            return self.takes(sim, link, shard, owner);
+        }
         if owner.as_deref() != Some(&link.name) {
             let name = &link.name;
             sim.violated(format!("{name} commits state of shard {shard}, owned by {owner:?}"));
@@ -60,6 +73,26 @@ impl Ownership {
             let name = &link.name;
             sim.violated(format!("{name} commits to shard {shard} behind the fence {fence:?}"));
         }
+    }
+
+    fn takes(&mut self, sim: &Sim, link: &Link, shard: u16, from: Option<String>) {
+        let (now, name) = (sim.now_ms(), &link.name);
+        if let Some(from) = from {
+            sim.violated(format!("{name} takes shard {shard} from {from}, which has it"));
+        }
+        self.taken.insert(shard, (now, name.clone()));
+        let recent = self.moves.entry(shard).or_default();
+        recent.retain(|at| at + WINDOW_MS > now);
+        recent.push(now);
+        if recent.len() > MOST_MOVES {
+            sim.violated(format!("shard {shard} was taken {} times within a minute", recent.len()));
+        }
+        self.last_move = now;
+    }
+
+    /// When a shard was last taken.
+    pub(super) fn last_move(&self) -> u64 {
+        self.last_move
     }
 
     pub(super) fn called(&mut self, sim: &Sim, link: &Link, call: &Call, sent_at: u64) {
@@ -90,6 +123,13 @@ impl Ownership {
                 "{name} sent {kind} for shard {shard}, {ago} ms after {by} had taken it"
             ));
         }
+    }
+}
+
+fn shard_of_owner(key: &Key) -> Option<u16> {
+    match keys::parse(key)? {
+        ParsedKey::Owner { shard } => Some(shard),
+        _ => None,
     }
 }
 
