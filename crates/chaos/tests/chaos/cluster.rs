@@ -225,6 +225,15 @@ impl Cluster {
         wait_until("service of all shards", || self.served_by(masters))
     }
 
+    /// Waits until all masters serve equally many shards, so that whichever is hit has some to lose.
+    pub(crate) fn wait_shared(&self) {
+        wait_until("even sharing of the shards", || {
+            let served = self.served_by(&[0, 1, 2])?;
+            let counts = [0, 1, 2].map(|number| served.iter().filter(|by| **by == number).count());
+            if counts == [SHARDS / MASTERS; MASTERS] { Ok(()) } else { Err(format!("{counts:?}")) }
+        });
+    }
+
     /// Waits until every master answers for the store and for Mesos, and all shards are served.
     pub(crate) fn wait_healthy(&mut self) {
         for number in 0..MASTERS {

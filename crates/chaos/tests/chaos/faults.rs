@@ -12,9 +12,6 @@ use crate::record::Record;
 const LASTS_MS: u64 = 5500;
 /// And at most so much longer.
 const MORE_MS: u64 = 1500;
-/// What is whole for a time after each fault.
-const CALM: Duration = Duration::from_millis(800);
-
 /// What is done to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
@@ -86,8 +83,6 @@ pub(crate) struct Episode {
     pub(crate) served_after: Option<Duration>,
     /// From the fault's end until everything was whole.
     pub(crate) healed_after: Duration,
-    /// How many shards the master had.
-    pub(crate) shards: usize,
 }
 
 /// Every kind of fault once, in an order that the dice choose; in as many rounds as there are masters, every
@@ -116,9 +111,7 @@ pub(crate) fn happens(
     dice: &mut Dice,
     record: &Record,
 ) -> Episode {
-    let before = cluster.served_by(&[0, 1, 2]).unwrap_or_default();
-    let mine = |number: usize| before.iter().filter(|owner| **owner == number).count();
-    let shards = fault.master().map_or(0, mine);
+    cluster.wait_shared();
     let (from, start) = (record.now(), Instant::now());
     let lasts = Duration::from_millis(LASTS_MS + dice.below(MORE_MS));
     let victim = begin(cluster, fault);
@@ -133,18 +126,10 @@ pub(crate) fn happens(
     cluster.wait_healthy();
     let healed_after = ended.elapsed();
     let to = record.now();
-    std::thread::sleep(CALM);
-    Episode { fault, from, to, served_after, healed_after, shards }
+    Episode { fault, from, to, served_after, healed_after }
 }
 
 impl Fault {
-    fn master(self) -> Option<usize> {
-        match self {
-            Self::CutFromMesos(number) => Some(number),
-            other => other.excuses(),
-        }
-    }
-
     /// The master that loses its shards while the fault lasts.
     fn loses_shards(self) -> Option<usize> {
         match self {

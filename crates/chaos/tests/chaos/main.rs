@@ -22,7 +22,6 @@ mod programs;
 mod record;
 mod work;
 
-use std::fmt::Display;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -53,16 +52,16 @@ fn seconds(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64())
 }
 
-fn row(fault: impl Display, shards: impl Display, served: impl Display, healed: impl Display) {
-    println!("{fault:<42} {shards:>6} {served:>8} {healed:>8}");
+fn row(fault: &str, served: &str, healed: &str) {
+    println!("{fault:<42} {served:>8} {healed:>8}");
 }
 
 fn print_report(calls: &[Call], episodes: &[Episode]) {
     println!();
-    row("fault", "shards", "served s", "healed s");
+    row("fault", "served s", "healed s");
     for episode in episodes {
         let served = episode.served_after.map_or_else(String::new, seconds);
-        row(episode.fault, episode.shards, served, seconds(episode.healed_after));
+        row(&episode.fault.to_string(), &served, &seconds(episode.healed_after));
     }
     let count = |wanted: fn(&End) -> bool| calls.iter().filter(|call| wanted(&call.end)).count();
     println!(
