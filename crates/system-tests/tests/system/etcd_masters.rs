@@ -200,3 +200,39 @@ fn a_master_that_wakes_up_after_its_lease_does_no_harm() {
     assert!(claimed <= wrote, "a commit before any claim: {history:?}");
     scene.end();
 }
+
+#[test]
+fn members_of_etcd_fail_one_at_a_time_and_every_request_is_served() {
+    let Some(mesos) = shared_mesos() else { return };
+    let Some(mut scene) = Scene::start(mesos, "etcd-members") else { return };
+    let all = [0, 1, 2];
+    // Twice the one that leads, killed and paused, and one more.
+    for (round, paused) in [false, true, false].into_iter().enumerate() {
+        let leader = scene.masters.etcd.leader().unwrap();
+        let victim = if round < 2 { leader } else { (leader + 1) % 3 };
+        if paused {
+            scene.masters.etcd.pause(victim, true).unwrap();
+        } else {
+            scene.masters.etcd.kill(victim).unwrap();
+        }
+        let failed = Instant::now();
+        // None of these is refused: masters go to another member, and wait for an election.
+        scene.add_jobs(&format!("round-{round}"), &all);
+        println!("{JOBS} jobs created and read everywhere within {:?}", failed.elapsed());
+        let before = scene.tasks.clone();
+        scene.settle(&all);
+        assert!(before.iter().all(|(id, pid)| scene.tasks.get(id) == Some(pid)));
+        if paused {
+            scene.masters.etcd.pause(victim, false).unwrap();
+        } else {
+            scene.masters.etcd.start_member(victim).unwrap();
+        }
+        scene.masters.etcd.wait_until_healthy(victim).unwrap();
+        for master in all {
+            scene.masters.wait_healthy(master);
+        }
+        scene.masters.wait_even(&all);
+        scene.assert_unharmed(&all);
+    }
+    scene.end();
+}
