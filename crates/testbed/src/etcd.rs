@@ -1,26 +1,21 @@
 //! A real etcd cluster: one process for each member, on free ports, in a temporary directory.
 //!
-//! Each member can be killed as by a power cut, paused, and started again on its ports and its data. A small
-//! shell process stands between us and each member and holds the other end of a pipe to us: whatever way
-//! the user of this type ends, it kills its member, and so nothing is left.
+//! Each member can be killed as by a power cut, paused, and started again on its ports and its data.
 
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
+use crate::guarded::Guarded;
 use crate::http::{Request, send};
 use crate::node::free_ports;
 use crate::place::Place;
-use crate::setup::{setup_etcd, tail};
+use crate::setup::setup_etcd;
 
 /// How often a condition is looked at while waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -33,20 +28,6 @@ const START_ATTEMPTS: u32 = 5;
 
 /// For an answer of etcd's.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What an error tells of a log.
-const TAIL_LINES: usize = 15;
-
-/// Runs a member, tells its process id, and kills it when told to or when its user is gone; in the latter
-/// case nobody else removes the directory.
-const GUARD: &str = r#"
-log=$1; directory=$2; shift 2
-"$@" >>"$log" 2>&1 </dev/null &
-member=$!
-echo "$member"
-if read -r word; then kill -9 "$member"; else kill -9 "$member"; rm -rf "$directory"; fi
-wait "$member" 2>/dev/null
-"#;
 
 /// How the cluster is to be.
 #[derive(Debug, Clone, Default)]
@@ -90,21 +71,10 @@ pub struct Etcd {
 
 #[derive(Debug)]
 struct Member {
-    place: Place,
-    program: PathBuf,
-    arguments: Vec<String>,
-    directory: PathBuf,
-    log: PathBuf,
+    process: Guarded,
     client_port: u16,
     /// Serves health and metrics without TLS.
     metrics_port: u16,
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    guard: Child,
-    pid: Pid,
 }
 
 /// Makes sure that there is an etcd, and starts a cluster: what a test begins with. `None`, and a word on
@@ -160,14 +130,19 @@ impl Etcd {
             .collect();
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let member = |(number, ports): (usize, &[u16; 3])| Member {
-            place: place(number),
-            program: program.to_path_buf(),
-            arguments: arguments(options, number, *ports, &peers.join(","), directory.path()),
-            directory: directory.path().to_path_buf(),
-            log: directory.path().join(format!("m{number}.log")),
+            process: Guarded {
+                name: format!("member {number} of etcd"),
+                place: place(number),
+                program: program.to_path_buf(),
+                arguments: arguments(options, number, *ports, &peers.join(","), directory.path()),
+                // etcd takes every flag from the environment, too.
+                deaf_to: "ETCD_",
+                directory: directory.path().to_path_buf(),
+                log: Guarded::log_in(directory.path(), &format!("m{number}")),
+                running: None,
+            },
             client_port: ports[0],
             metrics_port: ports[2],
-            running: None,
         };
         let members = ports.iter().enumerate().map(member).collect();
         Ok(Self { members, scheme, _directory: directory })
@@ -175,9 +150,7 @@ impl Etcd {
 
     fn lost_a_port(&self) -> bool {
         let in_use = "address already in use";
-        self.members
-            .iter()
-            .any(|member| fs::read_to_string(&member.log).is_ok_and(|log| log.contains(in_use)))
+        self.members.iter().any(|member| member.process.log_text().contains(in_use))
     }
 
     /// The members' addresses for clients.
@@ -196,7 +169,7 @@ impl Etcd {
     /// # Errors
     /// [`Error::Option`] when there is no such member.
     pub fn kill(&mut self, member: usize) -> Result<()> {
-        self.member(member)?.kill();
+        self.member(member)?.process.kill();
         Ok(())
     }
 
@@ -205,10 +178,7 @@ impl Etcd {
     /// # Errors
     /// [`Error::Option`] when there is no such member; an error from the system.
     pub fn pause(&mut self, member: usize, paused: bool) -> Result<()> {
-        let Some(running) = &self.member(member)?.running else { return Ok(()) };
-        let signal = if paused { Signal::STOP } else { Signal::CONT };
-        kill_process(running.pid, signal)
-            .map_err(|error| Error::io(format!("cannot pause member {member}"))(error.into()))
+        self.member(member)?.process.pause(paused)
     }
 
     /// Starts a member again, on its old ports and with its old data, unless it runs.
@@ -216,7 +186,7 @@ impl Etcd {
     /// # Errors
     /// [`Error::Option`] when there is no such member; an error from the system.
     pub fn start_member(&mut self, member: usize) -> Result<()> {
-        self.member(member)?.start()
+        self.member(member)?.process.start()
     }
 
     /// Waits until a member says that it is healthy: it has a leader, and reads through it.
@@ -230,12 +200,12 @@ impl Etcd {
             if one.is_healthy() {
                 return Ok(());
             }
-            if !one.is_running() {
-                return Err(one.failure(format!("member {member} of etcd ended")));
+            if !one.process.is_running() {
+                return Err(one.process.failure(format!("member {member} of etcd ended")));
             }
             if Instant::now() >= deadline {
                 let what = format!("member {member} of etcd is not healthy in {START_WITHIN:?}");
-                return Err(one.failure(what));
+                return Err(one.process.failure(what));
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -359,83 +329,18 @@ fn arguments(
 
 impl Member {
     fn address(&self) -> String {
-        format!("{}:{}", self.place.address, self.client_port)
-    }
-
-    fn start(&mut self) -> Result<()> {
-        if self.is_running() {
-            return Ok(());
-        }
-        self.kill();
-        File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .map_err(Error::path("open", &self.log))?;
-        let mut command = Command::new("sh");
-        command.args(["-c", GUARD, "sh"]).arg(&self.log).arg(&self.directory);
-        command.args(&self.place.prefix).arg(&self.program).args(&self.arguments);
-        // etcd takes every flag from the environment, too.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("ETCD_") {
-                command.env_remove(name);
-            }
-        }
-        // Ctrl-C of a terminal is for its user, not for the guard.
-        command.process_group(0).current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut guard = command.spawn().map_err(Error::io("cannot start sh"))?;
-        let mut line = String::new();
-        if let Some(output) = guard.stdout.take() {
-            BufReader::new(output).read_line(&mut line).map_err(Error::io("cannot start etcd"))?;
-        }
-        let pid = line.trim().parse().ok().and_then(Pid::from_raw);
-        let Some(pid) = pid else {
-            return Err(self.failure(format!("etcd was not started: {line:?}")));
-        };
-        self.running = Some(Running { guard, pid });
-        Ok(())
-    }
-
-    /// Whether it has been started and has not ended.
-    fn is_running(&self) -> bool {
-        let Some(running) = &self.running else { return false };
-        let stat = fs::read_to_string(format!("/proc/{}/stat", running.pid.as_raw_nonzero()));
-        // The state comes behind the command's name in parentheses.
-        stat.ok()
-            .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.trim().to_owned()))
-            .is_some_and(|rest| !rest.starts_with(['Z', 'X']))
-    }
-
-    fn kill(&mut self) {
-        let Some(mut running) = self.running.take() else { return };
-        if let Some(mut word) = running.guard.stdin.take() {
-            // The guard may have ended, with its member.
-            let _ = word.write_all(b"kill\n");
-        }
-        let _ = running.guard.wait();
+        format!("{}:{}", self.process.place.address, self.client_port)
     }
 
     fn is_healthy(&self) -> bool {
         let answer = send(&Request {
             method: "GET",
-            address: &format!("{}:{}", self.place.address, self.metrics_port),
+            address: &format!("{}:{}", self.process.place.address, self.metrics_port),
             path: "/health",
             headers: &[],
             body: &[],
             timeout: Some(ANSWER_TIMEOUT),
         });
         answer.is_ok_and(|answer| answer.status == 200)
-    }
-
-    fn failure(&self, what: String) -> Error {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        Error::NotReady { what, log: self.log.clone(), tail: tail(&text, TAIL_LINES) }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

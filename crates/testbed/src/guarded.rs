@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Error, Result};
+use crate::place::Place;
 use crate::setup::tail;
 
 /// What an error tells of a log.
@@ -32,8 +33,11 @@ wait "$process" 2>/dev/null
 #[derive(Debug)]
 pub(crate) struct Guarded {
     pub(crate) name: String,
+    pub(crate) place: Place,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
+    /// How the names of environment variables begin that the program takes options from.
+    pub(crate) deaf_to: &'static str,
     /// What its user would remove, and the guard removes in its place.
     pub(crate) directory: PathBuf,
     pub(crate) log: PathBuf,
@@ -61,7 +65,12 @@ impl Guarded {
             .map_err(Error::path("open", &self.log))?;
         let mut command = Command::new("sh");
         command.args(["-c", GUARD, "sh"]).arg(&self.log).arg(&self.directory);
-        command.arg(&self.program).args(&self.arguments);
+        command.args(&self.place.prefix).arg(&self.program).args(&self.arguments);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with(self.deaf_to) {
+                command.env_remove(name);
+            }
+        }
         // Ctrl-C of a terminal is for its user, not for the guard.
         command.process_group(0).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());

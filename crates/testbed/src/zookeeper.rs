@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::error::{Error, Result};
 use crate::guarded::Guarded;
 use crate::node::free_ports;
+use crate::place::Place;
 use crate::setup::setup_zookeeper;
 
 /// How often a condition is looked at while waiting.
@@ -107,8 +108,10 @@ impl ZooKeeper {
             let process = Guarded {
                 log: Guarded::log_in(directory.path(), &name),
                 name,
+                place: Place::default(),
                 program: PathBuf::from("java"),
                 arguments: arguments.collect(),
+                deaf_to: "JAVA_TOOL_OPTIONS",
                 directory: directory.path().to_path_buf(),
                 running: None,
             };
