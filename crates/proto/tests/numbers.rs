@@ -85,6 +85,55 @@ fn jobs_have_the_numbers_of_2016() {
 }
 
 #[test]
+fn what_masters_and_clients_of_neighbouring_releases_agree_on() {
+    assert_fields(
+        "peloton.job",
+        "GetRequest: stale 20 bool
+         GetResponse: notFound 20 JobNotFound, asOfRevision 21 int64
+         QueryRequest: limit 20 uint32, pageToken 21 string, withStatus 22 bool, stale 23 bool
+         QueryResponse: nextPageToken 20 string, status 21 map<string,peloton.job.JobStatus>, asOfRevision 22 int64
+         DeleteRequest: expectedVersion 20 uint64
+         DeleteResponse: notFound 20 JobNotFound, conflict 21 VersionConflict
+         UpdateRequest: id 1 JobID, config 2 JobConfig, expectedVersion 3 uint64
+         VersionConflict: expected 1 uint64, actual 2 uint64, message 3 string
+         StartRequest: id 1 JobID, expectedVersion 2 uint64
+         StartResponse: notFound 1 JobNotFound, invalidState 2 JobInvalidState, conflict 3 VersionConflict
+         StopRequest: id 1 JobID, expectedVersion 2 uint64
+         StopResponse: notFound 1 JobNotFound, invalidState 2 JobInvalidState, conflict 3 VersionConflict
+         RestartRequest: id 1 JobID, expectedVersion 2 uint64
+         RestartResponse: notFound 1 JobNotFound, invalidState 2 JobInvalidState, conflict 3 VersionConflict
+         GetStatusRequest: id 1 JobID, stale 2 bool
+         GetStatusResponse: result 1 JobStatus, notFound 2 JobNotFound, asOfRevision 3 int64",
+    );
+    assert_fields(
+        "peloton.task",
+        "GetRequest: stale 20 bool
+         GetResponse: asOfRevision 20 int64
+         ListRequest: limit 20 uint32, pageToken 21 string, withoutConfig 22 bool, stale 23 bool
+         ListResponse: nextPageToken 20 string, asOfRevision 21 int64
+         GetHistoryRequest: jobId 1 peloton.job.JobID, instanceId 2 uint32, limit 3 uint32, stale 4 bool
+         GetHistoryResponse: result 1 RunList, asOfRevision 4 int64",
+    );
+    assert_fields(
+        "peloton.cluster",
+        "Master: id 1 string, address 2 string, version 3 string, startedAt 4 int64, answering 5 bool
+         Master: accepting 6 bool, notAccepting 7 string, leaseLeftMs 8 uint64, schemaVersion 9 uint64
+         Shard: number 1 uint32, owner 2 string, ownedSince 3 int64, frameworkId 4 string, role 5 string
+         Shard: connection 6 enum, message 7 string, ownerAddress 8 string
+         StoreStatus: healthy 1 bool, type 2 string, message 3 string, endpoints 4 peloton.cluster.StoreEndpoint*
+         StoreStatus: revision 5 int64, sinceAnswerMs 6 uint64, quorum 7 enum
+         StoreEndpoint: address 1 string, healthy 2 bool, message 3 string, connected 4 bool, leader 5 bool
+         StoreEndpoint: version 6 string, revision 7 int64, behind 8 uint64, dbBytes 9 uint64
+         MesosStatus: connected 1 bool, leader 2 string, version 3 string, message 4 string, foundBy 5 string
+         MesosStatus: foundIn 6 string
+         ClusterStatus: masters 1 peloton.cluster.Master*, shards 2 peloton.cluster.Shard*, store 3 StoreStatus
+         ClusterStatus: mesos 4 MesosStatus, cluster 5 ClusterInfo",
+    );
+    let quorum = [("NOT_NEEDED", 0), ("PRESENT", 1), ("LOST", 2)];
+    assert_values("peloton.cluster.StoreStatus.Quorum", &quorum);
+}
+
+#[test]
 fn tasks_have_the_numbers_of_2016() {
     assert_fields(
         "peloton.task",

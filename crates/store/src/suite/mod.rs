@@ -29,7 +29,7 @@ pub use limits::{
 pub use model::behaves_like_the_model;
 pub use ranges::{
     delete_range_deletes_the_range_alone, pages_are_of_one_revision, ranges_have_their_bounds,
-    reads_see_what_was_answered,
+    reads_see_what_was_answered, stale_reads_catch_up,
 };
 pub use txns::{
     compares_hold_or_not, conflict_names_what_failed, one_of_many_creators_wins,
@@ -56,6 +56,7 @@ macro_rules! store_suite {
             transaction_without_effect_has_no_revision, one_of_many_creators_wins,
             racing_increments_are_all_counted, ranges_have_their_bounds, pages_are_of_one_revision,
             delete_range_deletes_the_range_alone, reads_see_what_was_answered,
+            stale_reads_catch_up,
             watch_delivers_every_revision_once, watch_filters_and_keeps_batches_whole,
             watch_resumes_in_the_past, watch_waits_for_the_future, close_ends_everything,
             lease_expiry_deletes_its_keys, lease_keep_alive_holds_its_keys,

@@ -1,8 +1,9 @@
 //! Ranges: bounds, pages, deletion, and that reads see what was answered.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{commit, get, put};
+use super::{PATIENCE, commit, get, put};
 use crate::{KeyRange, Pager, RangeRequest, Store, Txn, range_all};
 
 fn names(kvs: &[crate::KeyValue]) -> Vec<String> {
@@ -99,4 +100,23 @@ pub async fn reads_see_what_was_answered(store: Arc<dyn Store>) {
     }
     tasks.join_all().await;
     assert_eq!(get(&store, "w/0").await.expect("w/0").version, 20);
+}
+
+/// What is at hand is of the revision that it says, and catches up.
+pub async fn stale_reads_catch_up(store: Arc<dyn Store>) {
+    let deadline = Instant::now() + PATIENCE;
+    for value in ["old", "new"] {
+        let revision = put(&store, "k", value).await;
+        loop {
+            let request = RangeRequest::new(KeyRange::key("k"));
+            let page = store.range_stale(request).await.expect("a stale read");
+            let found = page.kvs.first().is_some_and(|kv| kv.value == value);
+            assert_eq!(found, page.revision >= revision, "{page:?}");
+            if found {
+                break;
+            }
+            assert!(Instant::now() < deadline, "it catches up");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
