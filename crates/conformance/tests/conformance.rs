@@ -42,7 +42,8 @@ fn on_the_real_mesos(group: &Group) -> Vec<String> {
     if !wanted("real") || peloton_testbed::require().is_none() {
         return Vec::new();
     }
-    let mut target = Real::start(&group.cluster).unwrap();
+    let group_executor = Path::new(env!("CARGO_BIN_EXE_conformance-group-executor"));
+    let mut target = Real::start(&group.cluster, group_executor).unwrap();
     let outcomes = run(group, &mut target, "real");
     if variable("UPDATE_GOLDEN").is_some() {
         keep(group, &outcomes).unwrap();

@@ -45,18 +45,41 @@ pub(crate) enum Container {
     Plain,
     /// What the driver said, too.
     Given(Arc<v1::ContainerStatus>),
+    /// Its id alone, the driver's if there is one: the container of a group's task, which is not there
+    /// yet, or no more.
+    Named(Option<Arc<str>>),
 }
 
 impl Container {
+    /// The same without what can only be told while it is there.
+    pub(crate) fn named(&self) -> Self {
+        match self {
+            Self::Absent => Self::Absent,
+            Self::Plain => Self::Named(None),
+            Self::Given(given) => {
+                Self::Named(given.container_id.as_ref().map(|id| Arc::from(id.value.as_str())))
+            }
+            Self::Named(id) => Self::Named(id.clone()),
+        }
+    }
+
     /// As a status has it.
     pub(crate) fn status(&self, meta: &TaskMeta, ip: &str) -> Option<v1::ContainerStatus> {
+        let own = |value| v1::ContainerId { value, parent: None };
         let mut status = match self {
             Self::Absent => return None,
             Self::Plain => v1::ContainerStatus::default(),
             Self::Given(given) => v1::ContainerStatus::clone(given),
+            Self::Named(id) => {
+                let id =
+                    id.as_ref().map_or_else(|| meta.container.to_string(), |id| id.to_string());
+                return Some(v1::ContainerStatus {
+                    container_id: Some(own(id)),
+                    ..Default::default()
+                });
+            }
         };
-        let id = v1::ContainerId { value: meta.container.to_string(), parent: None };
-        status.container_id.get_or_insert(id);
+        status.container_id.get_or_insert_with(|| own(meta.container.to_string()));
         if status.network_infos.is_empty() {
             let ip_address =
                 v1::network_info::IpAddress { protocol: None, ip_address: Some(ip.to_owned()) };

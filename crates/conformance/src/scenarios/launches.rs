@@ -7,6 +7,7 @@ use super::scenario;
 use crate::build;
 use crate::error::Result;
 use crate::lab::Lab;
+use crate::scheduler::Offer;
 use crate::suite::Scenario;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -22,6 +23,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("partial_use", partial_use),
     scenario("nothing_to_do", nothing_to_do),
     scenario("groups", groups),
+    scenario("groups_run", groups_run),
 ];
 
 const SLEEP: &str = "sleep 600";
@@ -365,6 +367,47 @@ fn nothing_to_do(lab: &mut Lab<'_>) -> Result<()> {
     s.nothing_more()
 }
 
+/// The executor that Mesos brings for groups.
+fn default_executor(framework: &str, role: &str) -> Value {
+    let resources = build::allocated(build::resources("cpus:0.1;mem:32;disk:32"), role);
+    json!({"type": "DEFAULT", "executor_id": {"value": "e"},
+        "framework_id": {"value": framework}, "resources": resources})
+}
+
+fn launch_group(executor: &Value, tasks: Vec<Value>) -> Value {
+    json!({"type": "LAUNCH_GROUP",
+        "launch_group": {"executor": executor, "task_group": {"tasks": tasks}}})
+}
+
+/// LAUNCH_GROUP: the tasks and their executor use resources apart. A task that ends well leaves the others
+/// alone, one that is killed takes them with it, and a FAILURE tells of the executor's end.
+fn groups_run(lab: &mut Lab<'_>) -> Result<()> {
+    let role = lab.role("a");
+    let mut s = lab.subscribe(&[&role])?;
+    let offers = agent_offers(&mut s, "agent-0", 4.0)?;
+    let executor = default_executor(&s.framework_id, &role);
+    let task = |id: &str, command: &str| {
+        let resources = build::allocated(build::resources("cpus:1;mem:32"), &role);
+        build::task(id, &offers[0].agent_id, command, resources)
+    };
+    let tasks = vec![task("t1", SLEEP), task("t2", SLEEP), task("t3", "sleep 1")];
+    accept(&mut s, &offers, vec![launch_group(&executor, tasks)])?;
+    s.updates("t3", "TASK_FINISHED")?;
+    s.updates("t1", "TASK_RUNNING")?;
+    s.updates("t2", "TASK_RUNNING")?;
+    let held = s.offers("while they run", |held| build::sum(held, "cpus") >= 5.9 - 0.001)?;
+    let named = |offer: &Offer| offer.message["executorIds"][0]["value"] == "e";
+    let last = build::of_host(&held, "agent-0").iter().any(named);
+    lab.note(&format!("its offers name the executor: {last}"));
+    s.nothing_more()?;
+    s.call(build::kill("t1", None, None))?;
+    s.updates("t1", "TASK_KILLED")?;
+    s.updates("t2", "TASK_KILLED")?;
+    s.event("FAILURE")?;
+    back(&mut s, "when all have ended")?;
+    s.nothing_more()
+}
+
 /// LAUNCH_GROUP that cannot be: all of its tasks fail together.
 fn groups(lab: &mut Lab<'_>) -> Result<()> {
     let role = lab.role("a");
@@ -373,12 +416,7 @@ fn groups(lab: &mut Lab<'_>) -> Result<()> {
     let (agent, framework) = (offers[0].agent_id.clone(), s.framework_id.clone());
     let of = |text: &str| build::allocated(build::resources(text), &role);
     let task = |id: &str, text: &str| build::task(id, &agent, SLEEP, of(text));
-    let executor = json!({"type": "DEFAULT", "executor_id": {"value": "e"},
-        "framework_id": {"value": framework}, "resources": of("cpus:0.1;mem:32;disk:32")});
-    let group = |executor: &Value, tasks: Vec<Value>| {
-        json!({"type": "LAUNCH_GROUP",
-            "launch_group": {"executor": executor, "task_group": {"tasks": tasks}}})
-    };
+    let executor = default_executor(&framework, &role);
     let mut custom = executor.clone();
     custom["type"] = json!("CUSTOM");
     let mut command = executor.clone();
@@ -404,7 +442,7 @@ fn groups(lab: &mut Lab<'_>) -> Result<()> {
             .map(|t| t["task_id"]["value"].as_str().unwrap_or_default().to_owned())
             .collect();
         let offers = agent_offers(&mut s, "agent-0", 4.0)?;
-        accept(&mut s, &offers, vec![group(executor, tasks)])?;
+        accept(&mut s, &offers, vec![launch_group(executor, tasks)])?;
         for id in ids {
             s.update(&id)?;
         }

@@ -1,7 +1,7 @@
 //! The real Mesos of the testbed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use peloton_testbed::{AgentOptions, Mesos, Options};
 
@@ -16,15 +16,18 @@ pub struct Real {
     logged: Vec<u64>,
 }
 
+/// Where agents look for what runs groups.
+const GROUP_EXECUTOR: &str = "libexec/mesos-default-executor";
+
 /// What an agent writes into its log when it ends by itself. The testbed's process around it stays.
 const LAST_WORDS: &str = "Agent terminating";
 
 impl Real {
-    /// Starts one.
+    /// Starts one. `group_executor` is the program that runs groups of tasks, in the place of Mesos's own.
     ///
     /// # Errors
     /// As [`Mesos::start`].
-    pub fn start(spec: &ClusterSpec) -> Result<Self> {
+    pub fn start(spec: &ClusterSpec, group_executor: &Path) -> Result<Self> {
         let attributes = ATTRIBUTES.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let agent = AgentOptions {
             resources: Some(RESOURCES.to_owned()),
@@ -38,7 +41,10 @@ impl Real {
             max_agent_ping_timeouts: spec.max_pings,
             ..Options::agents(0)
         };
-        Ok(Self { mesos: Mesos::start(&options)?, logged: vec![0; spec.agents] })
+        let mesos = Mesos::start(&options)?;
+        let place = mesos.work_dir().join(GROUP_EXECUTOR);
+        fs::copy(group_executor, &place).map_err(Error::io(place.display().to_string()))?;
+        Ok(Self { mesos, logged: vec![0; spec.agents] })
     }
 
     fn log(&self, index: usize) -> PathBuf {

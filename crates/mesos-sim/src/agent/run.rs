@@ -265,6 +265,13 @@ impl Agent {
         tasks.filter(|(_, task)| of_executor(task)).map(|(key, _)| key.clone()).collect()
     }
 
+    /// Whether a task was launched in a group.
+    pub(super) fn is_in_group(&self, key: &TaskKey) -> bool {
+        let executor = self.tasks.get(key).and_then(|task| task.meta.as_ref()?.executor.clone());
+        let executor = executor.and_then(|executor| self.executors.get(&(key.0, executor)));
+        executor.is_some_and(|executor| executor.is_group)
+    }
+
     /// A task of a group that did not end well takes the others with it.
     pub(super) fn task_ended(&mut self, world: &mut World, key: &TaskKey) {
         let Some(task) = self.tasks.get(key) else { return };
@@ -274,7 +281,7 @@ impl Agent {
         let Some(executor) = task.meta.as_ref().and_then(|meta| meta.executor.clone()) else {
             return;
         };
-        if !self.executors.get(&(key.0, Arc::clone(&executor))).is_some_and(|one| one.is_group) {
+        if !self.is_in_group(key) {
             return;
         }
         for sibling in self.tasks_of(key.0, &executor) {

@@ -99,6 +99,11 @@ impl Agent {
             return;
         }
         self.note_draining(world, key, &mut news);
+        // The agent asks the container itself, and that of a group's task lives only while it runs.
+        let is_there = news.state != TaskState::TaskStarting && !is_terminal(news.state);
+        if !is_there && self.is_in_group(key) {
+            news.container = news.container.named();
+        }
         let uuid = world.random.uuid();
         let agent_id = self.id.as_ref().map(|id| v1::AgentId { value: id.to_string() });
         let ip = ip_of(&self.spec);
