@@ -154,10 +154,14 @@ fn a_stopped_masters_shards_are_handed_over_and_no_task_notices() {
         let leaver = scene.masters.busiest(&[0, 1, 2]);
         let (_, shards) = scene.masters.serves(leaver).unwrap();
         let stayers = others(leaver);
+        // A client that takes its time keeps nobody from the shards.
+        let endless = scene.masters[leaver].endless_call();
         let told = Instant::now();
         scene.masters[leaver].signal(Signal::TERM);
         let (_, time) = scene.masters.measure_served(&stayers, told);
         println!("{} shards of a stopped master are served again after {time:?}", shards.len());
+        assert!(scene.masters[leaver].is_running(), "it ended, with a call in hand");
+        drop(endless);
         assert_eq!(scene.masters[leaver].wait_ended().code(), Some(0), "round {round}");
         scene.assert_unharmed(&stayers);
         scene.masters[leaver].launch();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -141,6 +141,21 @@ impl Cluster {
         wait_until("the end of the master", PATIENCE, || {
             process.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
         })
+    }
+
+    /// Whether the process runs: it was started, and has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+    }
+
+    /// Begins a call, and never comes to its end: the master waits for the rest until this is dropped.
+    pub(crate) fn endless_call(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        let headers = "POST / HTTP/1.1\r\nHost: master\r\nRpc-Caller: system-tests\r\n\
+                       Rpc-Service: peloton-master\r\nRpc-Procedure: JobManager.Query\r\n\
+                       Rpc-Encoding: json\r\nContext-TTL-MS: 60000\r\nContent-Length: 100\r\n\r\n{";
+        stream.write_all(headers.as_bytes()).unwrap();
+        stream
     }
 
     /// Whether the process was started, and not ended by us.
