@@ -9,7 +9,7 @@ use crate::demo::ONCE;
 use crate::programs::{Profile, fill_bin};
 use crate::suite::{Count, Runner, count};
 use crate::tools::Tool;
-use crate::workspace::cargo;
+use crate::workspace::{cargo, root};
 use crate::{bare, demo, readme, tidy, tools};
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -24,6 +24,9 @@ const ON_BOTH: [&str; 6] =
 const CI_SEEDS: &str = "400";
 /// Seeds within which a planted bug has to be found.
 const BUG_SEEDS: &str = "1000";
+
+/// The name of the step with faults against a whole cluster.
+const CHAOS: &str = "chaos";
 
 /// What was run, and what came of it.
 #[derive(Debug, Default)]
@@ -77,6 +80,13 @@ pub(crate) fn test() -> Result<ExitCode> {
     Ok(report.finish())
 }
 
+/// Faults against a whole cluster, alone.
+pub(crate) fn chaos() -> Result<ExitCode> {
+    let mut report = Report::default();
+    report.step(CHAOS, |tests| whole_cluster_with_faults(tests, &mut cargo()));
+    Ok(report.finish())
+}
+
 /// Everything.
 pub(crate) fn ci() -> Result<ExitCode> {
     let mut report = Report::default();
@@ -90,6 +100,10 @@ pub(crate) fn ci() -> Result<ExitCode> {
     report.step("simulation", |_| sim(&["--seeds", CI_SEEDS]));
     report.step("planted bugs", |_| sim(&["--bug", "all", "--seeds", BUG_SEEDS]));
     if build_and_test(&mut report, true) {
+        report.step(CHAOS, |tests| {
+            // What was built once.
+            whole_cluster_with_faults(tests, cargo().env("PELOTON_BIN_DIR", root().join("bin")))
+        });
         report.step("demo", |_| demo::run_built(&[ONCE]));
         report.step("demo on a real Mesos", |_| demo::run_built(&[ONCE, "--mesos", "real"]));
         report.step("README", |_| readme::run(false));
@@ -107,6 +121,13 @@ pub(crate) fn ci() -> Result<ExitCode> {
 fn sim(arguments: &[&str]) -> Result<()> {
     let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
     tools::run(Tool::Sim, &arguments)
+}
+
+/// A test that takes minutes and the whole machine, and whose table of times is worth seeing.
+fn whole_cluster_with_faults(tests: &mut Count, cargo: &mut Command) -> Result<()> {
+    // Of the whole workspace, so that all crates have the features that they were built with.
+    cargo.args(["test", "--workspace", "--test", "chaos", "--", "--ignored", "--nocapture"]);
+    counted(cargo, Runner::Harness, tests)
 }
 
 /// Builds, and runs the tests; `strict` lets those fail that would say that they were skipped.

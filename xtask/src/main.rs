@@ -1,4 +1,4 @@
-//! Tasks of the project: build, demo, test, ci, tidy, readme, scale, sim.
+//! Tasks of the project: build, demo, test, ci, tidy, readme, chaos, scale, sim.
 //!
 //! Everything that people and CI do with the source tree is a command here, so that both do the
 //! same. It is plain `std` and a few small crates, because a fresh machine compiles it before
@@ -51,6 +51,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Tool(tool, arguments) => tools::run(tool, &arguments)?,
         Task::Test => return ci::test(),
         Task::Ci => return ci::ci(),
+        Task::Chaos => return ci::chaos(),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,8 @@ Usage: cargo xtask <task>
   ci                  all of the above, formatting, lints, style, docs and the README's commands
   tidy                style and structure: crate edges, limits, links
   readme              run the README's tour against a demo cluster
+  chaos               three masters, etcd and a real Mesos with kills, pauses and a network that is
+                      cut, as root; PELOTON_SEED and PELOTON_CHAOS_SECS choose which and how long
   scale [--help]      measure a master with 50,000 simulated agents and 1,000,000 instances
   sim [--seeds N] [--from S] [--jobs J] [--keep-going] [--bug NAME|all] | sim --seed S
                       simulate whole clusters with faults, from seeds; --seed S is one with its
@@ -41,6 +43,8 @@ pub(crate) enum Task {
     Test,
     /// Run everything.
     Ci,
+    /// Run a whole cluster with faults.
+    Chaos,
 }
 
 /// Reads the arguments after the program's name.
@@ -74,6 +78,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Task> {
         "tidy" => Task::Tidy,
         "test" => Task::Test,
         "ci" => Task::Ci,
+        "chaos" => Task::Chaos,
         other => bail!("there is no task {other:?}"),
     })
 }
@@ -92,6 +97,7 @@ mod tests {
         assert_eq!(parsed("demo --once --mesos real").unwrap(), Task::Demo(flags));
         assert_eq!(parsed("build --release").unwrap(), Task::Build { release: true });
         assert_eq!(parsed("ci").unwrap(), Task::Ci);
+        assert_eq!(parsed("chaos").unwrap(), Task::Chaos);
         let arguments = vec!["--agents".to_owned(), "9".to_owned()];
         assert_eq!(parsed("scale --agents 9").unwrap(), Task::Tool(Tool::Scale, arguments));
     }

@@ -27,7 +27,7 @@ const PAUSE_MS: u64 = 40;
 
 /// How long a client of one master waits. Those that stay with one wait longer than anything takes that is
 /// not that master's own fault, the election of a leader of etcd for example.
-const PATIENT: Duration = Duration::from_secs(12);
+pub(crate) const PATIENT: Duration = Duration::from_secs(12);
 /// Those that take any have other things to do.
 pub(crate) const IMPATIENT: Duration = Duration::from_secs(2);
 /// How long a client of all masters waits.

@@ -20,6 +20,7 @@ mod judge;
 mod net;
 mod programs;
 mod record;
+mod stale;
 mod work;
 
 use std::path::Path;
@@ -136,5 +137,6 @@ fn run(
     judge::assert_available(&calls, &episodes);
     assert!(judge::assert_stale_reads_are_found(&calls) > 0, "no read could be made stale");
     assert_in_time(&episodes);
+    stale::assert_found(runtime, cluster);
     runtime.block_on(work.audit(cluster, batch_jobs));
 }
