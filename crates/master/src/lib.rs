@@ -290,8 +290,7 @@ impl Runner {
         let mut options = options::node(&self.config, &me.id, &me.address, self.shards);
         options.cluster = cluster.id;
         options.started_at = me.started_at;
-        let environment = options::environment(&options);
-        let node = Node::start_in(environment, Arc::clone(&store), options);
+        let node = Node::start(Arc::clone(&store), options);
         self.view.attach(&node, etcd);
         Running { store, node }
     }

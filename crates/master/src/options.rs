@@ -4,11 +4,7 @@ use peloton_config::MasterConfig;
 use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::ShardId;
-use peloton_node::{Environment, MesosProbe};
-use peloton_store::BoxFuture;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Where others reach the API that listens there. All addresses of a host are none that anybody could
 /// connect with, so its name stands for them.
@@ -49,32 +45,6 @@ pub(crate) fn masters(config: &MasterConfig) -> mesos::Masters {
             let list = config.mesos.addresses().iter().map(ToString::to_string).collect();
             mesos::Masters::List(list)
         }
-    }
-}
-
-/// How long to wait for Mesos to say that it is there. The node asks again and again.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What a node takes from the machine, with the way to find out whether Mesos is reached while no shard is
-/// connected.
-pub(crate) fn environment(options: &peloton_node::Options) -> Environment {
-    // Options that cannot be are told by each shard.
-    let probe = mesos::Probe::new(&options.mesos).ok().map(|probe| Arc::new(Reach(probe)) as _);
-    Environment { probe, ..Environment::default() }
-}
-
-#[derive(Debug)]
-struct Reach(mesos::Probe);
-
-impl MesosProbe for Reach {
-    fn reaches_mesos(&self) -> BoxFuture<'_, bool> {
-        Box::pin(async {
-            let reached = self.0.reach(PROBE_TIMEOUT).await;
-            if let Err(problem) = &reached {
-                tracing::debug!(%problem, "Mesos is not reached");
-            }
-            reached.is_ok()
-        })
     }
 }
 
