@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "a test binary has no users; `pub` is what its modules share")]
 
 mod changes;
+mod dying;
 mod encodings;
 mod errors;
 mod etcd;

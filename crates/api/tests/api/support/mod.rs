@@ -82,14 +82,15 @@ impl Master {
     }
 
     pub async fn with(store: Arc<dyn Store>, options: Options) -> Self {
+        Self::on_port(store, Options { port: 0, ..options }).await
+    }
+
+    /// With the port of the options, 0 for a free one.
+    pub async fn on_port(store: Arc<dyn Store>, options: Options) -> Self {
         let build = BuildInfo { program: "peloton-master".into(), ..Default::default() };
         let (metrics, health) = (Metrics::new(&build), Health::new());
-        let options = Options {
-            listen: "127.0.0.1".into(),
-            port: 0,
-            max_request_bytes: MAX_REQUEST_BYTES,
-            ..options
-        };
+        let options =
+            Options { listen: "127.0.0.1".into(), max_request_bytes: MAX_REQUEST_BYTES, ..options };
         let reporter = health.component("test");
         reporter.set(HealthStatus::Healthy);
         let (server, address) = bind(store, options, health, metrics).await.expect("a free port");
