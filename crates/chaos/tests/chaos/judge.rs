@@ -132,3 +132,50 @@ fn stale_read(operations: &[Operation<Input, Output>]) -> Option<(usize, Output)
     })?;
     Some((victim, Output::Found(old)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Fault;
+    use std::panic::catch_unwind;
+    use std::time::Duration;
+
+    const PAUSED: Episode = Episode {
+        fault: Fault::PauseMaster(1),
+        from: 1_000,
+        to: 2_000,
+        served_after: None,
+        healed_after: Duration::ZERO,
+    };
+
+    fn call(whom: Whom, from: u64, to: u64, end: End) -> Call {
+        Call { client: 0, whom, job: "a".to_owned(), input: Input::Delete, from, to, end }
+    }
+
+    /// Whether these calls pass beside many that were answered while a master was paused.
+    fn pass(calls: &[Call]) -> bool {
+        let answered = call(Whom::All, 1_100, 1_200, End::Answered(Output::Deleted));
+        let all = [vec![answered; LEAST_ANSWERED], calls.to_vec()].concat();
+        catch_unwind(|| assert_available(&all, &[PAUSED])).is_ok()
+    }
+
+    #[test]
+    fn only_a_failing_master_may_fail_and_who_asks_all_never_does() {
+        let refused = End::NotDone(String::new());
+        let doubt = End::Unknown(String::new());
+        for (whom, from, to, end, fine) in [
+            (Whom::Master(1), 900, 1_001, &refused, true),
+            (Whom::Master(1), 1_900, 2_500, &doubt, true),
+            (Whom::Master(1), 2_001, 2_500, &refused, false),
+            (Whom::Master(0), 1_100, 1_200, &refused, false),
+            (Whom::Master(0), 1_100, 1_200, &doubt, false),
+            (Whom::All, 1_100, 1_200, &doubt, true),
+            (Whom::All, 2_001, 2_500, &doubt, false),
+            (Whom::All, 1_100, 1_200, &refused, false),
+            (Whom::Master(1), 1_100, 1_200, &End::Broken(String::new()), false),
+        ] {
+            assert_eq!(pass(&[call(whom, from, to, end.clone())]), fine, "{whom:?} {from} {end:?}");
+        }
+        assert!(catch_unwind(|| assert_available(&[], &[PAUSED])).is_err(), "nobody was served");
+    }
+}
