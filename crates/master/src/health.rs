@@ -3,7 +3,7 @@
 use crate::metrics::Gauges;
 use crate::view::View;
 use peloton_mesos::ClientState;
-use peloton_node::{ShardPhase, ShardStatus};
+use peloton_node::{ClusterMap, ShardPhase, ShardStatus};
 use peloton_telemetry::{Health, HealthReporter, HealthStatus};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,31 +38,51 @@ impl Reporters {
         } else {
             HealthStatus::Down(store.message)
         });
-        if shards.is_empty() {
+        let Some(map) = view.map() else {
             let waiting = || HealthStatus::Degraded("waiting for the store".to_owned());
             self.shards.set(waiting());
             return self.mesos.set(waiting());
-        }
+        };
         let failing = shards.iter().find_map(|s| match &s.phase {
             ShardPhase::Failing { why } => Some(format!("shard {}: {why}", s.shard)),
             _ => s.store_problem.as_ref().map(|why| format!("shard {}: {why}", s.shard)),
         });
+        let failing = failing.or_else(|| unowned(&map));
         self.shards.set(failing.map_or(HealthStatus::Healthy, HealthStatus::Degraded));
         // What an operator must mend, although everything works for the moment.
         let notice = shards.iter().find_map(|s| s.notice.clone()).map(HealthStatus::Degraded);
-        self.mesos.set(match (mesos(shards), notice) {
+        self.mesos.set(match (mesos(shards, &map), notice) {
             (HealthStatus::Healthy, Some(notice)) => notice,
             (status, _) => status,
         });
     }
 }
 
+/// What is wrong with the cluster's sharing: jobs of a shard that nobody has wait, whichever master one
+/// asks.
+fn unowned(map: &ClusterMap) -> Option<String> {
+    if !map.members.contains_key(&map.master) {
+        return Some("this master has not joined the others yet".to_owned());
+    }
+    let free = map.shards.iter().filter(|place| place.owner.is_none()).count();
+    (free > 0).then(|| format!("{free} of {} shards have no owner", map.shards.len()))
+}
+
 /// Without Mesos the API still serves reads and writes: that is degraded, not down. A shard whose run
-/// ended counts, too: Mesos may be why, and without a run nobody can say that Mesos is fine.
-fn mesos(shards: &[ShardStatus]) -> HealthStatus {
-    let elsewhere =
-        |phase: &ShardPhase| matches!(phase, ShardPhase::NotOwned | ShardPhase::Stopped);
-    let ours: Vec<_> = shards.iter().filter(|s| !elsewhere(&s.phase)).collect();
+/// ended counts, too: Mesos may be why, and without a run nobody can say that Mesos is fine. So does one
+/// that this master owns and has not begun to run.
+fn mesos(shards: &[ShardStatus], map: &ClusterMap) -> HealthStatus {
+    let is_owner = |s: &ShardStatus| {
+        let place = map.shards.get(usize::from(s.shard.0));
+        let owner = place.and_then(|place| place.owner.as_ref());
+        owner.is_some_and(|owner| owner.record.master == map.master)
+    };
+    let is_ours = |s: &&ShardStatus| match s.phase {
+        ShardPhase::Stopped => false,
+        ShardPhase::NotOwned => is_owner(s),
+        _ => true,
+    };
+    let ours: Vec<_> = shards.iter().filter(is_ours).collect();
     let connection = |s: &ShardStatus| s.mesos.as_ref().map(|mesos| mesos.connection.clone());
     let is_subscribed = |s: &&&ShardStatus| {
         s.phase == ShardPhase::Running

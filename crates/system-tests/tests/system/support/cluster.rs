@@ -1,7 +1,7 @@
 //! One master as a child process, with a port, a store and a log of its own, on a testbed's Mesos.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -148,13 +148,19 @@ impl Cluster {
         self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
     }
 
-    /// Begins a call, and never comes to its end: the master waits for the rest until this is dropped.
+    /// Begins a call, and never comes to its end: the master has it in hand, and waits for the rest until
+    /// this is dropped.
     pub(crate) fn endless_call(&self) -> TcpStream {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         let headers = "POST / HTTP/1.1\r\nHost: master\r\nRpc-Caller: system-tests\r\n\
                        Rpc-Service: peloton-master\r\nRpc-Procedure: JobManager.Query\r\n\
-                       Rpc-Encoding: json\r\nContext-TTL-MS: 60000\r\nContent-Length: 100\r\n\r\n{";
+                       Rpc-Encoding: json\r\nContext-TTL-MS: 60000\r\nContent-Length: 100\r\n\
+                       Expect: 100-continue\r\n\r\n";
         stream.write_all(headers.as_bytes()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 100", "the master waits for the rest");
         stream
     }
 
