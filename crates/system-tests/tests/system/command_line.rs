@@ -113,7 +113,14 @@ fn instances_are_stopped_started_and_restarted_by_the_command_line() {
     assert!(audit.tasks().unwrap().contains_key("web-0-2"), "{:?}", audit.tasks());
 
     let code = |output: Output| output.status.code().unwrap();
-    assert_eq!(code(cluster.cli(&["job", "create", "-f", &file])), 4, "it is there already");
+    let again = cluster.cli(&["job", "create", "-f", &file]);
+    assert_eq!(code(again), 0, "it is there already, just so");
+    let other = cluster.directory().join("other.yaml");
+    let mut job = job;
+    job["instanceCount"] = json!(5);
+    std::fs::write(&other, job.to_string()).unwrap();
+    let other = cluster.cli(&["job", "create", "-f", other.to_str().unwrap()]);
+    assert_eq!(code(other), 4, "it is there already, and another");
     assert_eq!(code(cluster.cli(&["job", "get", "nobody"])), 3, "no such job");
     assert_eq!(code(cluster.cli(&["task", "get", "web", "4"])), 3, "no such instance");
     assert_eq!(code(cluster.cli(&["job", "create", "-f", "/nonexistent"])), 2, "no such file");
