@@ -2,9 +2,10 @@
 //! client, as three processes that talk through their protocols.
 //!
 //! Jobs are created until the cluster has so many instances; when all run, the master is killed and
-//! started again on its store; then the jobs are stopped, and deleted. Meanwhile a client reads and writes as users would, and its latencies are kept. What
-//! each process costs comes from the system: processor time and memory, before, during and after.
-//! The figures are printed as a table; nothing is asserted but that everything ran and ended.
+//! started again on its store; then the jobs are stopped, and deleted. Meanwhile a client reads and
+//! writes as users would, and its latencies are kept. What each process costs comes from the system:
+//! processor time and memory, before, during and after. The figures are printed as a table; nothing is
+//! asserted but that everything ran and ended.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's figures are its output")]
 
