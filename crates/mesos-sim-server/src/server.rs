@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use peloton_mesos_sim::{Mesos, Tasks as TasksOf};
 use peloton_task_runner::mark::sweep;
@@ -19,6 +20,12 @@ use crate::http::agent::AgentApi;
 use crate::http::master::MasterApi;
 use crate::options::Options;
 use crate::task::{Tasks, WorkDir};
+
+/// An old port may be the near end of somebody's connection for a moment: so often it is tried again.
+const LISTEN_ATTEMPTS: u32 = 50;
+
+/// Between two attempts.
+const LISTEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// How an agent can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -332,7 +339,14 @@ async fn start(
     if place.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
         return Ok(());
     }
-    let listening = Listening::start(address, Arc::clone(api)).await?;
+    let mut attempt = 1;
+    let listening = loop {
+        match Listening::start(address, Arc::clone(api)).await {
+            Err(Error::Listen { .. }) if attempt < LISTEN_ATTEMPTS => attempt += 1,
+            listening => break listening?,
+        }
+        tokio::time::sleep(LISTEN_PAUSE).await;
+    };
     *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(listening);
     Ok(())
 }
