@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "how long a take-over takes is shown, not asserted")]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -38,13 +39,16 @@ struct Scene {
 
 impl Scene {
     fn start(mesos: &impl AnyMesos, role: &str) -> Option<Self> {
-        let masters = Masters::start(mesos, role, SHARDS)?;
+        Some(Self::start_on(mesos, role, Masters::start(mesos, role, SHARDS)?))
+    }
+
+    fn start_on(mesos: &impl AnyMesos, role: &str, masters: Masters) -> Self {
         let audit = Audit::new(mesos, role);
         let (jobs, tasks) = (Vec::new(), BTreeMap::new());
         let mut scene = Self { masters, audit, notes: Notes::new(), jobs, tasks };
         scene.add_jobs("old", &[0, 1, 2]);
         scene.settle(&[0, 1, 2]);
-        Some(scene)
+        scene
     }
 
     /// Creates jobs, each on one of these masters; all of these know it at once.
@@ -168,6 +172,41 @@ fn a_stopped_masters_shards_are_handed_over_and_no_task_notices() {
         scene.masters.wait_healthy(leaver);
         scene.masters.wait_even(&[0, 1, 2]);
         scene.assert_unharmed(&[0, 1, 2]);
+    }
+    scene.end();
+}
+
+/// Upgrading Peloton itself, as the guide has it: one master after the other, and one of them back.
+#[test]
+#[ignore = "needs PELOTON_OLD_MASTER: the program peloton-master of the release before"]
+fn masters_of_two_releases_work_side_by_side() {
+    let old = std::env::var_os("PELOTON_OLD_MASTER").map(PathBuf::from);
+    let old = old.expect("PELOTON_OLD_MASTER: the program of the release before");
+    let Some(mesos) = shared_mesos() else { return };
+    let role = "etcd-rolling";
+    let Some(masters) = Masters::start_of(mesos, role, SHARDS, Some(&old)) else { return };
+    let mut scene = Scene::start_on(mesos, role, masters);
+    let all = [0, 1, 2];
+    let (old, new) = (Some(old.as_path()), None);
+    for (round, (master, program)) in
+        [(0, new), (1, new), (1, old), (1, new), (2, new)].into_iter().enumerate()
+    {
+        let told = Instant::now();
+        scene.masters[master].signal(Signal::TERM);
+        let (_, time) = scene.masters.measure_served(&others(master), told);
+        assert_eq!(scene.masters[master].wait_ended().code(), Some(0), "round {round}");
+        scene.masters[master].set_program(program);
+        scene.masters[master].launch();
+        scene.masters.wait_healthy(master);
+        scene.masters.wait_even(&all);
+        // Written by masters of both releases, read and run by the others.
+        let before = scene.tasks.clone();
+        scene.add_jobs(&format!("round-{round}"), &all);
+        scene.settle(&all);
+        assert!(before.iter().all(|(id, pid)| scene.tasks.get(id) == Some(pid)));
+        scene.assert_unharmed(&all);
+        let which = if program.is_some() { "old" } else { "new" };
+        println!("master {master} is of the {which} release; its shards moved within {time:?}");
     }
     scene.end();
 }

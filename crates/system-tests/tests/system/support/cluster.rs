@@ -33,6 +33,8 @@ pub(crate) struct Cluster {
     mesos: String,
     directory: TempDir,
     settings: Vec<String>,
+    /// Another program than the one under test.
+    program: Option<PathBuf>,
     process: Option<Child>,
 }
 
@@ -66,6 +68,7 @@ impl Cluster {
             mesos: mesos.address(),
             directory: tempfile::Builder::new().prefix("peloton-system-").tempdir().unwrap(),
             settings: all,
+            program: None,
             process: None,
         }
     }
@@ -108,10 +111,18 @@ impl Cluster {
     pub(crate) fn launch(&mut self) {
         assert!(self.process.is_none(), "the master runs already");
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = master_command();
+        let mut command = match &self.program {
+            Some(program) => configured(Command::new(program)),
+            None => master_command(),
+        };
         command.args(self.arguments()).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(command.spawn().unwrap());
+    }
+
+    /// The program that is launched from now on: of another release, or again the one under test.
+    pub(crate) fn set_program(&mut self, program: Option<&Path>) {
+        self.program = program.map(Path::to_owned);
     }
 
     /// Ends the process at once, as a power cut would.
@@ -245,9 +256,12 @@ pub(crate) fn cli_command() -> Command {
 
 /// The master's program as the README starts it, before its arguments.
 pub(crate) fn master_command() -> Command {
-    let mut command = Command::new(&programs().master);
-    command.env("UBER_CONFIG_DIR", "config/master").current_dir(workspace());
-    command
+    configured(Command::new(&programs().master))
+}
+
+fn configured(mut master: Command) -> Command {
+    master.env("UBER_CONFIG_DIR", "config/master").current_dir(workspace());
+    master
 }
 
 impl Drop for Cluster {

@@ -54,12 +54,23 @@ impl Masters {
     /// Three masters on three members of etcd, healthy, with every shard served. `None` where there
     /// can be no etcd.
     pub(crate) fn start(mesos: &impl AnyMesos, role: &str, shards: u16) -> Option<Self> {
+        Self::start_of(mesos, role, shards, None)
+    }
+
+    /// The same, of a program of another release.
+    pub(crate) fn start_of(
+        mesos: &impl AnyMesos,
+        role: &str,
+        shards: u16,
+        program: Option<&Path>,
+    ) -> Option<Self> {
         let etcd = etcd::start(&EtcdOptions::members(3))?;
         let settings = Self::settings(&etcd, shards);
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let masters = (0..3).map(|_| Cluster::stopped(mesos, role, &settings)).collect();
         let mut all = Self { masters, shards, etcd };
         for master in 0..3 {
+            all[master].set_program(program);
             all[master].launch();
         }
         for master in 0..3 {
