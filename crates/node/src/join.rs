@@ -43,8 +43,9 @@ impl Joiner {
         let mut last = Revision::ZERO;
         let mut wait = AGAIN.0;
         let mut since = 0;
-        // The lease and the value that are stored.
-        let mut stored: Option<(Held, Value)> = None;
+        // The lease of what was stored last, and the value, where it is known: a store that did not
+        // answer may have taken either.
+        let mut stored: Option<(Held, Option<Value>)> = None;
         loop {
             let lease = self.lease.borrow_and_update().filter(Held::is_certain);
             let intent = self.intent.borrow_and_update().clone();
@@ -57,14 +58,16 @@ impl Joiner {
                 since = self.environment.unix_ms();
             }
             let Some(value) = self.record(intent, stopping, since) else { return };
-            if stored.as_ref().is_some_and(|(held, old)| held.id == lease.id && *old == value) {
+            let known = stored.as_ref().filter(|(held, _)| held.id == lease.id);
+            if known.is_some_and(|(_, old)| old.as_ref() == Some(&value)) {
                 self.left.send_if_modified(|left| !std::mem::replace(left, stopping) && stopping);
                 self.changed().await;
                 continue;
             }
+            stored = Some((lease, None));
             match self.put(last, lease, &value).await {
                 Ok(revision) => {
-                    (last, wait, stored) = (revision, AGAIN.0, Some((lease, value)));
+                    (last, wait, stored) = (revision, AGAIN.0, Some((lease, Some(value))));
                 }
                 Err(Failed::Moved(revision)) => last = revision,
                 Err(Failed::Store(error)) => {
