@@ -265,12 +265,16 @@ impl Runner {
         Ok((snapshot, from, Claim { lease, ..claim }))
     }
 
-    /// Leaves the shard to others. If that fails, the end of the lease does it.
+    /// Leaves the shard to others. If that fails, it is ours for as long as the lease lives, and what is
+    /// ordered next holds for it.
     async fn release(&self, past: &mut Past, claim: Claim) {
         (past.claim, past.released) = (None, Some(claim.owner));
         match self.ownership.release(claim.owner, claim.lease.id).await {
             Ok(()) => tracing::info!(shard = %self.shard, "the shard is given up"),
-            Err(error) => tracing::warn!(shard = %self.shard, %error, "the shard is not given up"),
+            Err(error) => {
+                past.released = None;
+                tracing::warn!(shard = %self.shard, %error, "the shard is not given up");
+            }
         }
     }
 }
