@@ -243,13 +243,7 @@ impl Job {
         let agent = &candidate.agent;
         let slot: Option<SlotRef> = (config.kind == JobKind::Service).then(|| {
             let slot = SlotId(run);
-            let record = SlotRecord {
-                state: SlotState::Requested,
-                agent: agent.clone(),
-                resources,
-                ports: ports.clone(),
-                since: ctx.now,
-            };
+            let record = SlotRecord::new(agent.clone(), resources, ports.clone(), ctx.now);
             self.add_slot(i, slot, record, ctx);
             self.slot_ref(i, slot)
         });

@@ -24,6 +24,9 @@ pub enum IdError {
     /// Not a task id that Peloton gives.
     #[error("task id {0:?} is not of the form <job>-<instance>-<run>")]
     Task(String),
+    /// Not an upgrade's id that Peloton gives.
+    #[error("upgrade id {0:?} is not of the form <job>-<version>-<mark>")]
+    Upgrade(String),
 }
 
 /// The name of a job: 1 to 128 characters of `[A-Za-z0-9._-]`, the first a letter or digit.

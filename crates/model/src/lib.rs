@@ -16,6 +16,7 @@ mod record;
 mod resources;
 mod state;
 mod update;
+mod upgrade;
 mod validate;
 
 pub use error::{Code, FieldError};
@@ -29,12 +30,16 @@ pub use ports::PortSet;
 pub use receipt::{Deletion, DeletionsRecord, MAX_DELETIONS, MAX_RECEIPTS, Receipt};
 pub use record::{
     AgentRecord, ClusterRecord, ConfigRecord, FrameworkRecord, InstanceRecord, JobRecord,
-    JobSummary, KillReason, Killing, MemberRecord, OwnerRecord, RunRecord, SlotRecord, SlotState,
-    StateCounts, Waiting, decode_record, encode_record,
+    JobSummary, KillReason, Killing, MemberRecord, OwnerRecord, Resize, RunRecord, SlotRecord,
+    SlotState, StateCounts, Waiting, Wide, decode_record, encode_record,
 };
-pub use resources::{Lack, Milli, Resources};
+pub use resources::{Amount, Lack, Milli, Resources};
 pub use state::{Health, JobState, TaskState};
 pub use update::{Change, fields_changed};
+pub use upgrade::{
+    Abort, Current, SlotPlace, Stage, Step, UpgradeAsk, UpgradeEvent, UpgradeEventKind, UpgradeId,
+    UpgradeOptions, UpgradeRecord, UpgradeSpecRecord, UpgradeState,
+};
 
 /// Milliseconds since the Unix epoch: the only notion of time in the pure crates, always handed in.
 pub type UnixMs = u64;

@@ -29,6 +29,13 @@ pub const MAX_SECS: u64 = 366 * 24 * 3600;
 pub const RUN_HISTORY: u64 = 10;
 /// Configuration versions of a job that are kept, the current one included.
 pub const KEPT_VERSIONS: u64 = 100;
+/// Upgrades of a job whose history is kept, the last one included.
+pub const KEPT_UPGRADES: usize = 20;
+/// Most events kept of one upgrade: each instance has two or three, and counts tell of a million of them
+/// better than a list. Beyond it only failures and what concerns the whole are written.
+pub const MAX_UPGRADE_EVENTS: u64 = 10_000;
+/// Most instances that a record names one by one.
+pub const MAX_NAMED_INSTANCES: usize = 1000;
 /// Most separate ranges with a goal of their own in one job; see [`crate::Goals`].
 pub const MAX_GOAL_RANGES: usize = 10_000;
 /// Entries of a page in list calls where the caller names no limit.

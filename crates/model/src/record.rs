@@ -2,8 +2,8 @@
 
 use crate::job::JobConfig;
 use crate::{
-    AgentId, FrameworkId, Goals, Health, InstanceId, JobState, Lack, Receipt, Resources, RunNumber,
-    SlotId, TaskState, UnixMs, Version,
+    AgentId, Amount, FrameworkId, Goals, Health, InstanceId, JobState, Lack, Receipt, Resources,
+    RunNumber, SlotId, Step, TaskState, UnixMs, UpgradeAsk, Version,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -92,8 +92,15 @@ pub struct MemberRecord {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JobRecord {
-    /// The current configuration version.
+    /// The configuration version that was asked for last. Whether it is in force, [`JobRecord::current`]
+    /// tells.
     pub version: Version,
+    /// The highest version that the job ever had; 0 stands for `version`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub top_version: Version,
+    /// The upgrade to that version; none where it came to be without one, or nothing more depends on it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub upgrade: Option<Box<UpgradeAsk>>,
     /// Counts the changes of this record, from 1; goals refer to it.
     pub generation: u64,
     /// What is asked of single instances.
@@ -232,6 +239,8 @@ pub enum KillReason {
     Remove,
     /// It came back after a replacement was started.
     Superseded,
+    /// An upgrade gives it another configuration.
+    Upgrade,
 }
 
 /// A run is being ended.
@@ -306,6 +315,9 @@ pub struct InstanceRecord {
     /// The agent is partitioned away since then.
     #[serde(skip_serializing_if = "is_default")]
     pub unreachable_since: Option<UnixMs>,
+    /// Where it is in the job's upgrade; none if that has not touched it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub step: Option<Box<Step>>,
 }
 
 /// `a/<shard>/run/<job>/<instance>/<run>`: a run that has ended.
@@ -333,6 +345,9 @@ pub enum SlotState {
 }
 
 /// `a/<shard>/slot/<job>/<instance>/<slot>`: resources reserved on one agent for one instance.
+///
+/// While an upgrade is under way a slot holds what either version needs. What Mesos has reserved follows by
+/// operations of which one is under way at a time, and changes only with what became of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlotRecord {
@@ -340,13 +355,84 @@ pub struct SlotRecord {
     pub state: SlotState,
     /// The agent.
     pub agent: AgentId,
-    /// The scalars reserved.
+    /// The scalars of the proven version.
     pub resources: Resources,
-    /// The ports reserved, in the order of the configuration's.
+    /// The ports of the proven version, in the order of its configuration's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub ports: Vec<u16>,
     /// When it was decided.
     pub since: UnixMs,
+    /// What an upgrade's new version gets in this slot.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wide: Option<Box<Wide>>,
+    /// What Mesos has reserved, where that is not what the slot is to hold.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reserved: Option<Box<Amount>>,
+    /// The operation under way that reserves more, or gives back a part.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resize: Option<Box<Resize>>,
+}
+
+/// What a version that is not proven yet gets in a slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Wide {
+    /// The version.
+    pub version: Version,
+    /// Its scalars.
+    pub resources: Resources,
+    /// Its ports, in the order of its configuration's.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ports: Vec<u16>,
+}
+
+/// An operation that changes how much of a slot is reserved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Resize {
+    /// Tells it from the slot's other operations.
+    pub number: u64,
+    /// What is reserved once it is done.
+    pub to: Amount,
+}
+
+impl SlotRecord {
+    /// One that was just decided.
+    #[must_use]
+    pub fn new(agent: AgentId, resources: Resources, ports: Vec<u16>, since: UnixMs) -> Self {
+        let state = SlotState::Requested;
+        Self { state, agent, resources, ports, since, wide: None, reserved: None, resize: None }
+    }
+
+    /// What the slot is to hold: enough for either version.
+    #[must_use]
+    pub fn hold(&self) -> Amount {
+        let mut hold = Amount::new(self.resources, self.ports.iter().copied());
+        if let Some(wide) = &self.wide {
+            hold = hold.or(&Amount::new(wide.resources, wide.ports.iter().copied()));
+        }
+        hold
+    }
+
+    /// What Mesos has reserved for it, once it is held.
+    #[must_use]
+    pub fn reserved(&self) -> Amount {
+        self.reserved.as_deref().cloned().unwrap_or_else(|| self.hold())
+    }
+
+    /// Takes down what Mesos has reserved.
+    pub fn set_reserved(&mut self, amount: Amount) {
+        self.reserved = (amount != self.hold()).then(|| Box::new(amount));
+    }
+
+    /// What the version gets in this slot.
+    #[must_use]
+    pub fn share_of(&self, version: Version) -> (Resources, &[u16]) {
+        match &self.wide {
+            Some(wide) if wide.version == version => (wide.resources, &wide.ports),
+            _ => (self.resources, &self.ports),
+        }
+    }
 }
 
 /// `a/<shard>/agent/<agent>`: an agent on which the shard has something.

@@ -143,6 +143,61 @@ impl Resources {
     }
 }
 
+/// Scalars and ports together: what a reservation is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Amount {
+    /// The scalars.
+    pub resources: Resources,
+    /// The ports, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
+}
+
+impl Amount {
+    /// Of these scalars and ports.
+    #[must_use]
+    pub fn new(resources: Resources, ports: impl IntoIterator<Item = u16>) -> Self {
+        let mut ports: Vec<u16> = ports.into_iter().collect();
+        ports.sort_unstable();
+        ports.dedup();
+        Self { resources, ports }
+    }
+
+    /// Enough for either: of each scalar the larger one, and the ports of both.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let resources = self.resources.zip(&other.resources, u64::max);
+        Self::new(resources, self.ports.iter().chain(&other.ports).copied())
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let resources = self.resources.plus(&other.resources);
+        Self::new(resources, self.ports.iter().chain(&other.ports).copied())
+    }
+
+    /// What this has beyond the other.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let ports = self.ports.iter().copied().filter(|port| !other.ports.contains(port));
+        Self::new(self.resources.minus(&other.resources), ports)
+    }
+
+    /// Whether the other is a part of this.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.minus(self).is_empty()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.ports.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

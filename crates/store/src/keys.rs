@@ -17,6 +17,8 @@ use crate::{Key, KeyRange};
 const SHARD_DIGITS: usize = 4;
 /// Digits of instance, configuration version and run.
 const NUMBER_DIGITS: usize = 10;
+/// Digits of a time in milliseconds, counted backwards.
+const TIME_DIGITS: usize = 20;
 
 /// The greatest shard number that keeps the order of keys.
 pub const MAX_SHARD: u16 = 9999;
@@ -66,6 +68,26 @@ pub enum ParsedKey {
         /// The configuration version, from 1.
         version: u64,
     },
+    /// An upgrade of a job, as it was asked for.
+    DesiredUpgrade {
+        /// The shard.
+        shard: u16,
+        /// The job.
+        job: String,
+        /// The configuration version that it goes to.
+        version: u64,
+    },
+    /// An entry of the shard's list of upgrades, the newest first.
+    DesiredRecent {
+        /// The shard.
+        shard: u16,
+        /// When the upgrade was asked for, in milliseconds since the Unix epoch.
+        at: u64,
+        /// The job.
+        job: String,
+        /// The configuration version that it goes to.
+        version: u64,
+    },
     /// The chain of the shard's commits.
     ActualFence {
         /// The shard.
@@ -113,6 +135,26 @@ pub enum ParsedKey {
         instance: u32,
         /// The run, from 1.
         run: u64,
+    },
+    /// An upgrade of a job, as it is.
+    ActualUpgrade {
+        /// The shard.
+        shard: u16,
+        /// The job.
+        job: String,
+        /// The configuration version that it goes to.
+        version: u64,
+    },
+    /// An event of an upgrade.
+    ActualEvent {
+        /// The shard.
+        shard: u16,
+        /// The job.
+        job: String,
+        /// The configuration version that the upgrade goes to.
+        version: u64,
+        /// The event's number, from 0.
+        number: u64,
     },
     /// What the shard knows about an agent.
     ActualAgent {
@@ -164,6 +206,17 @@ pub fn desired_config(shard: u16, job: &str, version: u64) -> Key {
     key(format!("d/{shard:04}/config/{job}/{version:010}"))
 }
 
+/// The key of an upgrade of a job, as it was asked for.
+pub fn desired_upgrade(shard: u16, job: &str, version: u64) -> Key {
+    key(format!("d/{shard:04}/upgrade/{job}/{version:010}"))
+}
+
+/// The key of an entry of the shard's list of upgrades. The time is counted backwards, so that the order of
+/// keys is from the newest to the oldest.
+pub fn desired_recent(shard: u16, at: u64, job: &str, version: u64) -> Key {
+    key(format!("d/{shard:04}/recent/{:020}/{job}/{version:010}", u64::MAX - at))
+}
+
 /// The key of a shard's framework.
 pub fn actual_framework(shard: u16) -> Key {
     key(format!("a/{shard:04}/framework"))
@@ -193,6 +246,16 @@ pub fn actual_slot(shard: u16, job: &str, instance: u32, slot: &str) -> Key {
 /// The key of a run.
 pub fn actual_run(shard: u16, job: &str, instance: u32, run: u64) -> Key {
     key(format!("a/{shard:04}/run/{job}/{instance:010}/{run:010}"))
+}
+
+/// The key of an upgrade of a job, as it is.
+pub fn actual_upgrade(shard: u16, job: &str, version: u64) -> Key {
+    key(format!("a/{shard:04}/upgrade/{job}/{version:010}"))
+}
+
+/// The key of an event of an upgrade.
+pub fn actual_event(shard: u16, job: &str, version: u64, number: u64) -> Key {
+    key(format!("a/{shard:04}/event/{job}/{version:010}/{number:010}"))
 }
 
 /// The key of an agent.
@@ -244,6 +307,31 @@ pub fn desired_jobs(shard: u16) -> KeyRange {
 /// All configurations of a job, oldest first.
 pub fn desired_configs(shard: u16, job: &str) -> KeyRange {
     KeyRange::prefix(format!("d/{shard:04}/config/{job}/"))
+}
+
+/// All upgrades of a job as they were asked for, oldest first.
+pub fn desired_upgrades(shard: u16, job: &str) -> KeyRange {
+    KeyRange::prefix(format!("d/{shard:04}/upgrade/{job}/"))
+}
+
+/// The shard's list of upgrades, newest first.
+pub fn desired_recents(shard: u16) -> KeyRange {
+    KeyRange::prefix(format!("d/{shard:04}/recent/"))
+}
+
+/// All upgrades of a job as they are, oldest first.
+pub fn actual_upgrades(shard: u16, job: &str) -> KeyRange {
+    KeyRange::prefix(format!("a/{shard:04}/upgrade/{job}/"))
+}
+
+/// All events of all upgrades of a job.
+pub fn actual_job_events(shard: u16, job: &str) -> KeyRange {
+    KeyRange::prefix(format!("a/{shard:04}/event/{job}/"))
+}
+
+/// All events of an upgrade, oldest first.
+pub fn actual_upgrade_events(shard: u16, job: &str, version: u64) -> KeyRange {
+    KeyRange::prefix(format!("a/{shard:04}/event/{job}/{version:010}/"))
 }
 
 /// All jobs of a shard as they are.
@@ -309,6 +397,15 @@ fn parse_desired(shard: u16, words: &[&str]) -> Option<ParsedKey> {
             let version = number(version)?;
             Some(ParsedKey::DesiredConfig { shard, job: word(job)?, version })
         }
+        ["upgrade", job, version] => {
+            let version = number(version)?;
+            Some(ParsedKey::DesiredUpgrade { shard, job: word(job)?, version })
+        }
+        ["recent", backwards, job, version] => {
+            let at = u64::MAX - digits(backwards, TIME_DIGITS)?;
+            let version = number(version)?;
+            Some(ParsedKey::DesiredRecent { shard, at, job: word(job)?, version })
+        }
         _ => None,
     }
 }
@@ -329,6 +426,14 @@ fn parse_actual(shard: u16, words: &[&str]) -> Option<ParsedKey> {
         ["run", job, instance, run] => {
             let (instance, run) = (parse_instance(instance)?, number(run)?);
             Some(ParsedKey::ActualRun { shard, job: word(job)?, instance, run })
+        }
+        ["upgrade", job, version] => {
+            let version = number(version)?;
+            Some(ParsedKey::ActualUpgrade { shard, job: word(job)?, version })
+        }
+        ["event", job, version, event] => {
+            let (version, number) = (number(version)?, number(event)?);
+            Some(ParsedKey::ActualEvent { shard, job: word(job)?, version, number })
         }
         ["agent", agent] => Some(ParsedKey::ActualAgent { shard, agent: decode(agent)? }),
         _ => None,
