@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Reconcile,
     /// Wanting offers, or no longer.
     Demand,
+    /// An upgrade that waits to be able to go on.
+    Upgrade(JobId),
     /// Forgetting deleted jobs.
     Forget,
 }
@@ -144,6 +146,13 @@ impl Ctx {
     pub(crate) fn unique(&mut self) -> u64 {
         self.counter += 1;
         self.counter
+    }
+
+    /// A number for an operation, that none had before, also not one of an earlier process.
+    pub(crate) fn operation_number(&mut self) -> u64 {
+        // As long as fewer than a thousand are made in a millisecond; numbers are told apart within a
+        // slot only, and stay below 2^53, which JSON's readers take as they are.
+        self.now * 1_000 + self.unique() % 1_000
     }
 
     /// Notes what an offer tells of an agent.

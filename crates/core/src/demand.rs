@@ -7,7 +7,7 @@
 
 use crate::ctx::{Ctx, Timer};
 use crate::output::Effect;
-use peloton_model::{JobId, UnixMs};
+use peloton_model::{InstanceId, JobId, SlotId, UnixMs};
 use std::collections::BTreeSet;
 
 /// The least and the longest time between two urgent REVIVEs, in milliseconds: each makes Mesos's
@@ -37,6 +37,8 @@ pub(crate) struct Demand {
     pub(crate) lines: BTreeSet<JobId>,
     /// Slots to be released.
     pub(crate) releasing: usize,
+    /// Slots of which a part is to be released.
+    pub(crate) surplus: BTreeSet<(JobId, InstanceId, SlotId)>,
     /// Since when offers come, where they do.
     pub(crate) open_since: UnixMs,
     open: bool,
@@ -66,7 +68,7 @@ impl Demand {
     }
 
     fn exists(&self) -> bool {
-        !self.lines.is_empty() || self.releasing > 0
+        !self.lines.is_empty() || self.releasing > 0 || !self.surplus.is_empty()
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Instance {
     pub(crate) waiting_since: UnixMs,
     /// When Mesos last said that the agent of the run is away.
     pub(crate) away_at: UnixMs,
+    /// Since when it is up, as far as this process knows; 0 while it is not.
+    pub(crate) up_since: UnixMs,
 }
 
 /// How a run ended.
@@ -51,11 +53,13 @@ pub(crate) enum Ended {
 }
 
 /// What an instance should be.
-enum Want {
+pub(crate) enum Want {
     /// Not there: beyond the count, or of a deleted job.
     Nothing,
     /// There, not running.
     Stopped,
+    /// There, not running for now: an upgrade has ended it, and may have to bring it back.
+    Parked,
     /// Running.
     Running(Goal),
 }
@@ -64,6 +68,15 @@ impl Instance {
     /// Whether it is as if it had never been.
     pub(crate) fn is_blank(&self) -> bool {
         self.record.run == 0 && self.record.state == TaskState::Initialized && !self.dirty
+    }
+
+    /// Whether it does what it is there for, as far as anybody can tell.
+    pub(crate) fn is_up(&self) -> bool {
+        let record = &self.record;
+        record.state == TaskState::Running
+            && matches!(record.health, Health::Disabled | Health::Healthy)
+            && record.killing.is_none()
+            && record.unreachable_since.is_none()
     }
 
     /// The agent of a run that uses no slot, where there may be a task.
@@ -92,15 +105,24 @@ impl Instance {
 }
 
 impl Job {
-    fn want(&self, i: InstanceId) -> Want {
+    pub(crate) fn want(&self, i: InstanceId) -> Want {
         let Some(desired) = &self.desired else { return Want::Nothing };
         let run = self.instances.get(i as usize).map_or(0, |instance| instance.record.run);
-        let of_earlier_job = run > 0 && run <= self.summary.run_floor;
-        if i >= desired.record.instance_count || of_earlier_job {
+        if run > 0 && run <= self.summary.run_floor {
+            // Of an earlier job of the name.
             return Want::Nothing;
         }
+        if i >= self.count_of(self.aim(i)) {
+            return if self.may_come_back(i) { Want::Parked } else { Want::Nothing };
+        }
         let goal = desired.record.goals.get(i);
-        if goal.stopped { Want::Stopped } else { Want::Running(goal) }
+        if goal.stopped {
+            Want::Stopped
+        } else if self.is_halted(i) {
+            Want::Parked
+        } else {
+            Want::Running(goal)
+        }
     }
 
     /// Moves an instance towards what it should be. Safe to call at any time, any number of times.
@@ -111,13 +133,18 @@ impl Job {
             (Want::Nothing, true) => self.kill(i, KillReason::Remove, ctx),
             (Want::Nothing, false) => self.clear(i, ctx),
             (Want::Stopped, true) => self.kill(i, KillReason::Stop, ctx),
-            (Want::Stopped, false) => {
-                if !state.is_terminal() {
-                    self.halt(i, ctx);
-                }
+            (Want::Parked, true) => self.kill(i, KillReason::Upgrade, ctx),
+            (Want::Stopped, false) if !state.is_terminal() => {
+                self.halt(i, "stopped by request", ctx);
             }
+            (Want::Parked, false) if !state.is_terminal() => {
+                self.halt(i, "ended by the upgrade", ctx);
+            }
+            (Want::Stopped | Want::Parked, false) => {}
             (Want::Running(goal), true) => {
-                if goal.restart > acted_on {
+                if !self.suits(i) {
+                    self.kill(i, KillReason::Upgrade, ctx);
+                } else if goal.restart > acted_on {
                     self.kill(i, KillReason::Restart, ctx);
                 } else if goal.start > acted_on && instance.record.killing.is_none() {
                     // It runs already: that was what was asked for.
@@ -144,7 +171,7 @@ impl Job {
     }
 
     /// Puts an instance in line for a run.
-    fn schedule(&mut self, i: InstanceId, afresh: bool, ctx: &mut Ctx) {
+    pub(crate) fn schedule(&mut self, i: InstanceId, afresh: bool, ctx: &mut Ctx) {
         let now = ctx.now;
         let goal = self.desired.as_ref().map_or(0, |d| d.record.generation);
         self.update(i, ctx, |instance| {
@@ -165,6 +192,8 @@ impl Job {
             record.health = Health::Disabled;
             instance.waiting_since = now;
         });
+        self.seat(i, ctx);
+        self.settle_one(i, ctx);
         self.line_up(i, ctx);
     }
 
@@ -180,7 +209,7 @@ impl Job {
         if !changed {
             return;
         }
-        ctx.demand.line_changed(&self.id, !self.to_place.is_empty() || !self.to_resume.is_empty());
+        ctx.demand.line_changed(&self.id, self.waits());
         if in_slot {
             let at = ctx.now + ctx.settings.slot_wait_ms;
             self.arm_instance(i, at, ctx);
@@ -196,18 +225,18 @@ impl Job {
     }
 
     /// Not to run, and does not: says so.
-    fn halt(&mut self, i: InstanceId, ctx: &mut Ctx) {
+    fn halt(&mut self, i: InstanceId, why: &str, ctx: &mut Ctx) {
         self.update(i, ctx, |instance| {
             instance.record.state = TaskState::Killed;
             instance.record.retry_at = 0;
-            instance.record.message = Some("stopped by request".into());
+            instance.record.message = Some(why.into());
         });
         self.line_up(i, ctx);
     }
 
     /// Not to be there, and does not run: gives up its slots and forgets it.
     fn clear(&mut self, i: InstanceId, ctx: &mut Ctx) {
-        self.release_slots(i, ctx);
+        self.release_slots(i, None, ctx);
         let Some(instance) = self.instances.get(i as usize) else { return };
         let (run, stored) = (instance.record.run, instance.stored);
         if run > 0 || stored || instance.record.state != TaskState::Initialized {
@@ -223,14 +252,14 @@ impl Job {
             }
             self.line_up(i, ctx);
             // Where it was of an earlier job of the name, its place is now that of a new instance.
-            if matches!(self.want(i), Want::Stopped | Want::Running(_)) {
+            if !matches!(self.want(i), Want::Nothing) {
                 self.drive(i, ctx);
             }
         }
     }
 
     /// Ends a run: decided durably first, then sent, and sent again until it has ended.
-    fn kill(&mut self, i: InstanceId, reason: KillReason, ctx: &mut Ctx) {
+    pub(crate) fn kill(&mut self, i: InstanceId, reason: KillReason, ctx: &mut Ctx) {
         let Some(instance) = self.instances.get(i as usize) else { return };
         // A removal overrides a stop, so that the record says what becomes of the instance.
         if instance
@@ -251,7 +280,7 @@ impl Job {
     fn send_kill(&mut self, i: InstanceId, ctx: &mut Ctx) {
         // A job that is deleted has no configuration any more: then the policy that was sent with
         // the launch holds.
-        let grace_ms = self.config().map(|c| c.kill_policy.grace_period_secs * 1000);
+        let grace_ms = self.grace_ms(i);
         let now = ctx.now;
         let Some(instance) = self.instances.get_mut(i as usize) else { return };
         #[cfg(feature = "planted-bugs")]
@@ -265,6 +294,11 @@ impl Job {
         let agent = instance.record.agent.clone();
         ctx.effect(Effect::Kill { task, agent, grace_ms });
         self.arm_instance(i, now + grace_ms.unwrap_or(0) + KILL_REPEAT_MS, ctx);
+    }
+
+    /// How long the run of an instance has between SIGTERM and SIGKILL, where that is known.
+    pub(crate) fn grace_ms(&self, i: InstanceId) -> Option<u64> {
+        self.config_of_run(i).map(|config| config.kill_policy.grace_period_secs * 1000)
     }
 
     /// After a break of the connection: kills may have been lost.
@@ -281,7 +315,7 @@ impl Job {
         let Some(instance) = self.instances.get(i as usize) else { return };
         let record = &instance.record;
         let killing = record.killing.is_some();
-        let policy = self.config().map(|c| c.restart_policy.clone()).unwrap_or_default();
+        let policy = self.config_of_run(i).map(|c| c.restart_policy.clone()).unwrap_or_default();
         let ran_ms = ctx.now.saturating_sub(record.started_at);
         let proven = record.started_at > 0 && ran_ms >= policy.reset_after_secs * 1000;
         let earlier = if proven { 0 } else { record.failures };
@@ -309,6 +343,7 @@ impl Job {
             record.unreachable_since = None;
         });
         self.keep_run(i, run, how, killing, ctx);
+        self.run_of_upgrade_over(i, how, killing, ctx);
         self.ask_for_slot(i, ctx);
         if next == TaskState::Throttled {
             let at = self.retry_at(i);
@@ -348,7 +383,8 @@ impl Job {
             Ended::Killed if killing => TaskState::Killed,
             _ => TaskState::Failed,
         };
-        let record = RunRecord { instance: instance.record.clone(), outcome };
+        let record = InstanceRecord { step: None, ..instance.record.clone() };
+        let record = RunRecord { instance: record, outcome };
         ctx.writes.push(Write::Run(self.id.clone(), i, run, Some(Box::new(record))));
         if run > limits::RUN_HISTORY {
             ctx.writes.push(Write::Run(self.id.clone(), i, run - limits::RUN_HISTORY, None));
@@ -361,6 +397,11 @@ impl Job {
         if instance.timer.is_some_and(|at| at <= ctx.now) {
             instance.timer = None;
         }
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.look_at(i);
+            self.touch_job(ctx);
+        }
+        let Some(instance) = self.instances.get(i as usize) else { return };
         let record = &instance.record;
         let now = ctx.now;
         match record.state {
@@ -382,8 +423,7 @@ impl Job {
         if let Some(since) = record.unreachable_since {
             self.consider_replacement(i, since, ctx);
         } else if record.killing.is_some() {
-            let grace_ms = self.config().map_or(0, |c| c.kill_policy.grace_period_secs * 1000);
-            let due = instance.asked_at + grace_ms + KILL_REPEAT_MS;
+            let due = instance.asked_at + self.grace_ms(i).unwrap_or(0) + KILL_REPEAT_MS;
             if due <= now { self.send_kill(i, ctx) } else { self.arm_instance(i, due, ctx) }
         } else if record.state == TaskState::Assigned {
             let due = record.launched_at.max(instance.asked_at) + ctx.settings.launch_check_ms;
@@ -435,7 +475,8 @@ impl Job {
     /// shows up again it is of an earlier run, and is killed.
     pub(crate) fn give_up_on(&mut self, i: InstanceId, why: &str, ctx: &mut Ctx) {
         self.update(i, ctx, |instance| instance.record.message = Some(why.into()));
-        self.release_slots(i, ctx);
+        let agent = self.instances.get(i as usize).and_then(|x| x.record.agent.clone());
+        self.release_slots(i, agent.as_ref(), ctx);
         self.ended(i, Ended::Lost, ctx);
     }
 
@@ -450,8 +491,8 @@ impl Job {
         ctx: &mut Ctx,
     ) {
         let now = ctx.now;
-        let version = self.desired.as_ref().map_or(0, |d| d.record.version);
-        let checked = self.config().is_some_and(|c| c.is_health_checked());
+        let version = self.aim(i);
+        let checked = self.configs.get(&version).is_some_and(|c| c.is_health_checked());
         self.update(i, ctx, |instance| {
             let old = std::mem::take(&mut instance.record);
             instance.record = InstanceRecord {
@@ -467,6 +508,7 @@ impl Job {
                 launched_at: now,
                 failures: old.failures,
                 lost: old.lost,
+                step: old.step,
                 ..Default::default()
             };
             instance.asked_at = now;

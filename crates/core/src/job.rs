@@ -5,10 +5,11 @@ use crate::instance::Instance;
 use crate::output::Write;
 use crate::shard::{Remembered, Shard};
 use crate::slots::Slot;
+use crate::upgrade::Upgrade;
 use peloton_model::job::{JobConfig, JobKind};
 use peloton_model::{
     AgentId, Goals, Health, InstanceId, JobId, JobRecord, JobState, JobSummary, RunNumber, SlotId,
-    TaskState, UnixMs, Version, Waiting,
+    TaskState, UnixMs, UpgradeRecord, UpgradeState, Version, Waiting,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,6 +40,16 @@ pub(crate) struct Job {
     pub(crate) unplaced: Option<Waiting>,
     /// How many instances each agent has: in slots that are kept, else running.
     pub(crate) placed: BTreeMap<AgentId, u32>,
+    /// Instances that wait for more to be reserved on the agent where they are.
+    pub(crate) to_widen: BTreeMap<AgentId, BTreeSet<InstanceId>>,
+    /// Instances that wait for a slot on any agent to be reserved, while they run on.
+    pub(crate) to_move: BTreeSet<InstanceId>,
+    /// How many instances are up.
+    pub(crate) up: u32,
+    /// The upgrade that the job's record names, also once it has ended.
+    pub(crate) upgrade: Option<Box<Upgrade>>,
+    /// The records of upgrades that are stored.
+    pub(crate) upgrades: BTreeMap<Version, UpgradeRecord>,
     /// The highest run number that any instance, also a removed one, ever had.
     pub(crate) top_run: RunNumber,
     written: JobSummary,
@@ -59,6 +70,11 @@ impl Job {
             summary: JobSummary::default(),
             unplaced: None,
             placed: BTreeMap::new(),
+            to_widen: BTreeMap::new(),
+            to_move: BTreeSet::new(),
+            up: 0,
+            upgrade: None,
+            upgrades: BTreeMap::new(),
             top_run: 0,
             written: JobSummary::default(),
             dirty_instances: Vec::new(),
@@ -76,14 +92,38 @@ impl Job {
         self.written = summary.clone();
     }
 
-    /// How many instances there should be.
+    /// How many instances there may be: of either version, where an upgrade is under way.
     pub(crate) fn wanted(&self) -> u32 {
-        self.desired.as_ref().map_or(0, |d| d.record.instance_count)
+        self.desired.as_ref().map_or(0, |d| d.record.span(self.upgrade_state()))
     }
 
-    /// The current configuration, once it is known.
+    /// The state of the upgrade that the job's record names; any, where it names none.
+    pub(crate) fn upgrade_state(&self) -> UpgradeState {
+        self.upgrade.as_ref().map_or(UpgradeState::Succeeded, |upgrade| upgrade.record.state)
+    }
+
+    /// The version in force; while an upgrade is under way, the one that it goes to.
+    pub(crate) fn version(&self) -> Version {
+        self.desired.as_ref().map_or(0, |d| d.record.current(self.upgrade_state()).version)
+    }
+
+    /// The configuration in force, once it is known.
     pub(crate) fn config(&self) -> Option<&Arc<JobConfig>> {
-        self.configs.get(&self.desired.as_ref()?.record.version)
+        self.configs.get(&self.version())
+    }
+
+    /// The configuration of an instance's run.
+    pub(crate) fn config_of_run(&self, i: InstanceId) -> Option<&Arc<JobConfig>> {
+        let version = self.instances.get(i as usize)?.record.version;
+        self.configs.get(&version).or_else(|| self.config())
+    }
+
+    /// Whether an instance waits for an offer.
+    pub(crate) fn waits(&self) -> bool {
+        !self.to_place.is_empty()
+            || !self.to_resume.is_empty()
+            || !self.to_widen.is_empty()
+            || !self.to_move.is_empty()
     }
 
     pub(crate) fn is_service(&self) -> bool {
@@ -135,8 +175,17 @@ impl Job {
         let summary = &mut self.summary;
         count(summary, instance, false);
         let (before, free_before) = (instance.record.agent.clone(), instance.unslotted_agent());
+        let was_up = instance.is_up();
         f(instance);
         count(summary, instance, true);
+        let is_up = instance.is_up();
+        if was_up != is_up {
+            instance.up_since = if is_up { ctx.now } else { 0 };
+            self.up = if is_up { self.up + 1 } else { self.up.saturating_sub(1) };
+        }
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.changed(i, is_up);
+        }
         let (after, free_after) = (instance.record.agent.clone(), instance.unslotted_agent());
         if before != after {
             if let Some(agent) = after {
@@ -165,12 +214,14 @@ impl Job {
         self.summary.healthy = 0;
         self.summary.unhealthy = 0;
         self.summary.versions.clear();
+        self.up = 0;
         self.placed.clear();
         for held in self.slots.values().filter(|held| held.is_kept()) {
             place(&mut self.placed, &held.record.agent, true);
         }
         for instance in &self.instances {
             count(&mut self.summary, instance, true);
+            self.up += u32::from(instance.is_up());
             if let Some(agent) = instance.unslotted_agent() {
                 place(&mut self.placed, &agent, true);
             }
@@ -185,6 +236,7 @@ impl Job {
 
     /// Writes what changed: each instance with its slots, then the summary.
     pub(crate) fn flush(&mut self, ctx: &mut Ctx) {
+        self.advance(ctx);
         self.flush_floors(ctx);
         let touched = std::mem::take(&mut self.dirty_slots);
         let mut dirty = std::mem::take(&mut self.dirty_instances);
@@ -202,17 +254,20 @@ impl Job {
             }
         }
         self.shrink();
+        self.flush_upgrade(ctx);
         self.flush_summary(ctx);
     }
 
     /// Writes an instance with its slots ahead of the others.
     pub(crate) fn flush_one(&mut self, i: InstanceId, ctx: &mut Ctx) {
-        if !self.instances.get(i as usize).is_some_and(|instance| instance.dirty) {
+        let slots = self.dirty_slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));
+        let slots: Vec<_> = slots.copied().collect();
+        let dirty = self.instances.get(i as usize).is_some_and(|instance| instance.dirty);
+        if !dirty && slots.is_empty() {
             return;
         }
         self.flush_floors(ctx);
-        let dirty = self.dirty_slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));
-        for (i, slot) in dirty.copied().collect::<Vec<_>>() {
+        for (i, slot) in slots {
             self.dirty_slots.remove(&(i, slot));
             self.write_slot(i, slot, ctx);
         }
@@ -284,7 +339,7 @@ impl Job {
     fn state(&self) -> JobState {
         let Some(desired) = &self.desired else { return JobState::Deleted };
         let n = |state| self.summary.counts.get(state);
-        let (total, wanted) = (self.summary.counts.total(), desired.record.instance_count);
+        let (total, wanted) = (self.summary.counts.total(), self.wanted());
         let waiting =
             n(TaskState::Scheduling) + n(TaskState::Throttled) + n(TaskState::Initialized);
         let live = n(TaskState::Assigned) + n(TaskState::Launched) + n(TaskState::Running);
@@ -384,23 +439,31 @@ impl Job {
             // A new job of an old name: everything that is there belongs to the old one.
             self.summary.incarnation = desired.incarnation;
             self.summary.run_floor = self.top_run;
+            self.forget_upgrades(ctx);
         }
         self.summary.deleted_at = None;
         self.summary.leftovers = 0;
-        // Older versions serve no instance: upgrades, which would need them, keep their own.
-        self.configs.retain(|version, _| *version >= desired.record.version);
-        self.grow_to(desired.record.instance_count);
+        let wanted = self.wanted();
         let (incarnation, next) = (desired.incarnation, desired.record.clone());
-        match self.desired.replace(desired) {
-            Some(old)
-                if old.incarnation == incarnation
-                    && old.record.instance_count == next.instance_count =>
-            {
+        let old = self.desired.replace(desired);
+        self.follow_upgrade(ctx);
+        self.forget_configs();
+        self.grow_to(self.wanted());
+        match old {
+            Some(old) if old.incarnation == incarnation && self.wanted() == wanted => {
                 self.drive_changed(&old.record.goals, &next.goals, ctx);
             }
             _ => self.drive_all(ctx),
         }
         self.touch_job(ctx);
+    }
+
+    /// Keeps the configurations that an instance runs, or may have to run.
+    pub(crate) fn forget_configs(&mut self) {
+        let upgrade = self.upgrade.as_ref().filter(|upgrade| upgrade.is_open());
+        let oldest = upgrade.map_or_else(|| self.version(), |upgrade| upgrade.record.from);
+        let versions = &self.summary.versions;
+        self.configs.retain(|version, _| *version >= oldest || versions.contains_key(version));
     }
 
     /// Drives the instances of which something else is asked than before.
@@ -417,6 +480,7 @@ impl Job {
 
     pub(crate) fn remove(&mut self, ctx: &mut Ctx) {
         self.desired = None;
+        self.forget_upgrades(ctx);
         self.configs.clear();
         self.summary.deleted_at.get_or_insert(ctx.now);
         self.drive_all(ctx);

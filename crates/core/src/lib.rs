@@ -24,9 +24,11 @@ mod persist;
 mod planted;
 mod reconcile;
 mod recover;
+mod resize;
 mod shard;
 mod slots;
 mod status;
+mod upgrade;
 
 pub use input::{
     Input, MesosEvent, Offer, OperationState, OperationUpdate, Reserved, SlotRef, StatusUpdate,

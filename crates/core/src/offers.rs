@@ -1,14 +1,16 @@
 //! Offers: each is used or given back in the step in which it comes; none is held.
 
-use crate::input::{Offer, Reserved, SlotRef};
-use crate::job::Job;
+use crate::ctx::Ctx;
+use crate::input::{Offer, Reserved};
+use crate::job::{self, Job};
 use crate::output::{Accept, Effect, Launch, Operation};
 use crate::shard::Shard;
 use crate::slots::{reserve_id, unreserve_id};
-use peloton_model::job::{JobConfig, JobKind, Strategy};
+use crate::upgrade::prepare::leaving;
+use peloton_model::job::{JobConfig, JobKind, PortConfig, Strategy};
 use peloton_model::{
-    AgentId, AgentRecord, InstanceId, JobId, OfferId, PortSet, SlotId, SlotRecord, SlotState,
-    UnixMs,
+    AgentId, AgentRecord, InstanceId, JobId, OfferId, PortSet, Resources, SlotId, SlotRecord,
+    SlotState, Stage, UnixMs, Version, Waiting,
 };
 use peloton_placement::{Candidate, Existing, Request, place};
 use std::cmp::Reverse;
@@ -18,6 +20,14 @@ use std::sync::Arc;
 /// For how long instances of a job that spreads wait for agents that are not offered yet, in milliseconds:
 /// two rounds of Mesos's allocator.
 const SPREAD_PATIENCE_MS: u64 = 2_000;
+
+/// Instances that are placed alike.
+struct Group {
+    version: Version,
+    instances: Vec<InstanceId>,
+    /// Whether they run, and only a slot is to be reserved.
+    moves: bool,
+}
 
 /// The offers of one agent, and what is done with them.
 struct Bundle {
@@ -49,6 +59,12 @@ impl Shard {
             bundles[at].offers.push(offer.id);
             for reserved in offer.reserved {
                 self.reserved(&offer.agent, &offer.record, reserved, &mut bundles[at]);
+            }
+        }
+        let wideners = self.wideners();
+        if !wideners.is_empty() {
+            for (candidate, bundle) in candidates.iter_mut().zip(&mut bundles) {
+                bundle.reserves.extend(self.widen_all(candidate, &wideners));
             }
         }
         if !candidates.is_empty() {
@@ -84,51 +100,37 @@ impl Shard {
             return;
         }
         job.slot_is_there(i, slot, &mut self.ctx);
+        bundle.reserves.extend(job.trim_slot(i, slot, &reserved, &mut self.ctx));
         bundle.launches.extend(job.resume(i, slot, agent, record, &reserved, &mut self.ctx));
     }
 
     /// Places what waits for any agent, the jobs of higher priority first.
     fn place_all(&mut self, candidates: &mut [Candidate], bundles: &mut [Bundle]) {
         let priority = |job: &Job| job.config().map_or(0, |config| config.sla.priority);
+        let waits = |job: &Job| !job.to_place.is_empty() || !job.to_move.is_empty();
         let mut order: Vec<(Reverse<u32>, JobId)> = self
             .ctx
             .demand
             .lines
             .iter()
-            .filter_map(|id| self.jobs.get(id).filter(|job| !job.to_place.is_empty()))
+            .filter_map(|id| self.jobs.get(id).filter(|job| waits(job)))
             .map(|job| (Reverse(priority(job)), job.id.clone()))
             .collect();
         order.sort_unstable();
         let known = self.ctx.agents_seen_lately();
         for (_, id) in order {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
-            let Some(config) = job.config().cloned() else { continue };
-            let placed = {
-                let existing: Vec<_> = job
-                    .placed
-                    .iter()
-                    .map(|(agent, count)| Existing {
-                        agent,
-                        record: self.ctx.agents.get(agent).map(|a| a.record.as_ref()),
-                        count: *count,
-                    })
-                    .collect();
-                let count = job.place_now(candidates.len(), known, self.ctx.now);
-                place(candidates, &Request { config: &config, count, existing: &existing })
-            };
-            if placed.waiting.is_none() && placed.assignments.len() < job.to_place.len() {
-                // Held back for agents that are not offered yet.
-                self.ctx.want_offers_now();
+            let mut waiting = None;
+            for group in job.groups(candidates.len(), known, self.ctx.now) {
+                let found = job.place_group(&group, candidates, bundles, &mut self.ctx);
+                if group.moves {
+                    found.iter().for_each(|lack| job.note_lack(&lack.reason));
+                } else {
+                    waiting = waiting.or(found);
+                }
             }
-            let waiting: Vec<_> =
-                job.to_place.iter().copied().take(placed.assignments.len()).collect();
-            for (i, assignment) in waiting.into_iter().zip(placed.assignments) {
-                let candidate = &candidates[assignment.candidate];
-                let bundle = &mut bundles[assignment.candidate];
-                job.place_one(i, &config, candidate, assignment.ports, bundle, &mut self.ctx);
-            }
-            if job.unplaced != placed.waiting {
-                job.unplaced = placed.waiting;
+            if job.unplaced != waiting {
+                job.unplaced = waiting;
                 job.touch_job(&mut self.ctx);
             }
         }
@@ -166,9 +168,10 @@ impl Shard {
             let (job, i) = match operation {
                 Operation::Launch(launch) => (&launch.task.job, launch.task.instance),
                 Operation::Reserve { slot, .. } => (&slot.job, slot.instance),
-                // That the slot is given up was decided, and written, in an earlier step; or nobody
-                // knows it.
-                Operation::Unreserve { .. } => continue,
+                // That a slot is given up was written in an earlier step, that a part of one is, was not.
+                Operation::Unreserve { reserved, .. } => {
+                    (&reserved.slot.job, reserved.slot.instance)
+                }
             };
             if let Some(job) = self.jobs.get_mut(job) {
                 job.flush_one(i, &mut self.ctx);
@@ -178,6 +181,72 @@ impl Shard {
 }
 
 impl Job {
+    /// What waits for any agent, by what it is to run there; those that run and look for another agent last.
+    fn groups(&self, offered: usize, known: usize, now: UnixMs) -> Vec<Group> {
+        let mut by_version: BTreeMap<Version, Vec<InstanceId>> = BTreeMap::new();
+        let now_placed = self.to_place.iter().take(self.place_now(offered, known, now) as usize);
+        for i in now_placed {
+            by_version.entry(self.aim(*i)).or_default().push(*i);
+        }
+        let mut groups: Vec<_> = by_version
+            .into_iter()
+            .map(|(version, instances)| Group { version, instances, moves: false })
+            .collect();
+        if let Some(upgrade) = &self.upgrade
+            && !self.to_move.is_empty()
+        {
+            let instances = self.to_move.iter().copied().collect();
+            groups.push(Group { version: upgrade.record.to, instances, moves: true });
+        }
+        groups
+    }
+
+    /// Places a group; says why the rest of it waits.
+    fn place_group(
+        &mut self,
+        group: &Group,
+        candidates: &mut [Candidate],
+        bundles: &mut [Bundle],
+        ctx: &mut Ctx,
+    ) -> Option<Waiting> {
+        let config = self.configs.get(&group.version)?.clone();
+        let leaves = if group.moves { leaving(self, &group.instances) } else { Vec::new() };
+        let mut there = self.placed.clone();
+        leaves.iter().for_each(|agent| job::place(&mut there, agent, false));
+        let placed = {
+            let existing = |(agent, count): (&'_ AgentId, &u32)| (agent.clone(), *count);
+            let there: Vec<_> = there.iter().map(existing).collect();
+            let existing: Vec<_> = there
+                .iter()
+                .map(|(agent, count)| Existing {
+                    agent,
+                    record: ctx.agents.get(agent).map(|a| a.record.as_ref()),
+                    count: *count,
+                })
+                .collect();
+            let count = group.instances.len() as u32;
+            place(candidates, &Request { config: &config, count, existing: &existing })
+        };
+        if !group.moves && placed.waiting.is_none() && group.instances.len() < self.to_place.len() {
+            // Held back for agents that are not offered yet.
+            ctx.want_offers_now();
+        }
+        for (i, assignment) in group.instances.iter().copied().zip(placed.assignments) {
+            let candidate = &candidates[assignment.candidate];
+            let bundle = &mut bundles[assignment.candidate];
+            if group.moves {
+                let (slot, reserve) =
+                    self.new_slot((i, group.version), &config, candidate, &assignment.ports, ctx);
+                bundle.reserves.push(reserve);
+                self.moves_to(i, slot, ctx);
+                self.arm_slot(i, slot, ctx);
+            } else {
+                self.place_one(i, &config, candidate, assignment.ports, bundle, ctx);
+            }
+        }
+        placed.waiting
+    }
+
     /// How many instances are to be placed on so many offered agents. Where other frameworks want
     /// offers, too, Mesos offers a few agents at a time. For a job that spreads, those get their share of the
     /// known ones at first, and all only when the others were not offered in time.
@@ -202,19 +271,27 @@ impl Job {
         agent: &AgentId,
         record: &Arc<AgentRecord>,
         reserved: &Reserved,
-        ctx: &mut crate::ctx::Ctx,
+        ctx: &mut Ctx,
     ) -> Option<Operation> {
         if !self.to_resume.contains(&i) || self.own_slot(i) != Some(slot) {
             return None;
         }
-        let config = self.config()?.clone();
-        let held = &self.slots.get(&(i, slot))?.record;
-        let whole = reserved.resources.fits(&held.resources)
-            && held.ports.iter().all(|port| reserved.ports.contains(*port));
+        let version = self.aim(i);
+        let config = self.configs.get(&version)?.clone();
+        let (resources, ports) = self.slots.get(&(i, slot))?.record.share_of(version);
+        let ports = ports.to_vec();
+        if !serves(&config, &resources, &ports) {
+            // Left over from an upgrade in which the instance got nothing.
+            self.release_slot(i, slot, ctx);
+            self.update(i, ctx, |instance| instance.record.slot = None);
+            self.line_up(i, ctx);
+            return None;
+        }
+        let whole = reserved.resources.fits(&resources)
+            && ports.iter().all(|port| reserved.ports.contains(*port));
         if !whole {
             return None;
         }
-        let (resources, ports) = (held.resources, held.ports.clone());
         let run = self.next_run(i);
         self.assign(i, run, agent, &record.host, &ports, ctx);
         Some(Operation::Launch(Box::new(Launch {
@@ -225,7 +302,36 @@ impl Job {
             principal: reserved.principal.clone(),
             resources,
             ports,
+            keep_image: self.goes_back(i),
         })))
+    }
+
+    /// Whether an instance is on its way back: then only what its agent has is to be used.
+    fn goes_back(&self, i: InstanceId) -> bool {
+        self.step(i).is_some_and(|step| matches!(step.stage, Stage::Back | Stage::Returned))
+    }
+
+    /// Decides a slot on an agent; the caller emits the operation that makes it.
+    fn new_slot(
+        &mut self,
+        (i, version): (InstanceId, Version),
+        config: &JobConfig,
+        candidate: &Candidate,
+        ports: &[u16],
+        ctx: &mut Ctx,
+    ) -> (SlotId, Operation) {
+        let slot = SlotId(self.next_run(i));
+        let resources = config.resource.scalars();
+        let mut record =
+            SlotRecord::new(candidate.agent.clone(), resources, ports.to_vec(), ctx.now);
+        let upgrade = self.upgrade.as_ref().filter(|upgrade| upgrade.is_open());
+        if upgrade.is_some_and(|upgrade| version > upgrade.record.from) {
+            record.made_for = version;
+        }
+        self.add_slot(i, slot, record, ctx);
+        let name = self.slot_ref(i, slot);
+        let (id, ports) = (reserve_id(&name), ports.to_vec());
+        (slot, Operation::Reserve { id, slot: name, resources, ports })
     }
 
     /// Launches on a new place: services in a slot made for it, batch on what is free.
@@ -236,36 +342,38 @@ impl Job {
         candidate: &Candidate,
         ports: Vec<u16>,
         bundle: &mut Bundle,
-        ctx: &mut crate::ctx::Ctx,
+        ctx: &mut Ctx,
     ) {
         let run = self.next_run(i);
         let resources = config.resource.scalars();
         let agent = &candidate.agent;
-        let slot: Option<SlotRef> = (config.kind == JobKind::Service).then(|| {
-            let slot = SlotId(run);
-            let record = SlotRecord::new(agent.clone(), resources, ports.clone(), ctx.now);
-            self.add_slot(i, slot, record, ctx);
-            self.slot_ref(i, slot)
-        });
-        let own = slot.as_ref().map(|name| name.slot);
+        let mut own = None;
+        if config.kind == JobKind::Service {
+            let (slot, reserve) = self.new_slot((i, self.aim(i)), config, candidate, &ports, ctx);
+            bundle.reserves.push(reserve);
+            own = Some(slot);
+        }
         self.update(i, ctx, |instance| instance.record.slot = own);
         self.assign(i, run, agent, &candidate.record.host, &ports, ctx);
-        if let Some(name) = &slot {
-            bundle.reserves.push(Operation::Reserve {
-                id: reserve_id(name),
-                slot: name.clone(),
-                resources,
-                ports: ports.clone(),
-            });
-        }
         bundle.launches.push(Operation::Launch(Box::new(Launch {
             task: peloton_model::TaskId { job: self.id.clone(), instance: i, run },
             agent: agent.clone(),
             config: config.clone(),
-            slot,
+            slot: own.map(|slot| self.slot_ref(i, slot)),
             principal: None,
             resources,
             ports,
+            keep_image: false,
         })));
     }
+}
+
+/// Whether what a slot holds for a version is what its configuration wants. Ports by their number are held
+/// under it, the others under any.
+fn serves(config: &JobConfig, resources: &Resources, ports: &[u16]) -> bool {
+    let fixed =
+        |(port, number): (&PortConfig, &u16)| port.value == 0 || port.value == u32::from(*number);
+    resources.fits(&config.resource.scalars())
+        && ports.len() == config.ports.len()
+        && config.ports.iter().zip(ports).all(fixed)
 }

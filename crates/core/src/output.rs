@@ -4,7 +4,8 @@ use crate::input::{Reserved, SlotRef};
 use peloton_model::job::JobConfig;
 use peloton_model::{
     AgentId, AgentRecord, FrameworkRecord, InstanceId, InstanceRecord, JobId, JobSummary, OfferId,
-    Resources, RunNumber, RunRecord, SlotId, SlotRecord, TaskId, UnixMs,
+    Resources, RunNumber, RunRecord, SlotId, SlotRecord, TaskId, UnixMs, UpgradeEvent,
+    UpgradeRecord, Version,
 };
 use std::sync::Arc;
 
@@ -38,6 +39,14 @@ pub enum Write {
     Run(JobId, InstanceId, RunNumber, Option<Box<RunRecord>>),
     /// All runs of an instance that was removed.
     RunsRemoved(JobId, InstanceId),
+    /// An upgrade of a job.
+    Upgrade(JobId, Version, Option<Box<UpgradeRecord>>),
+    /// An event of an upgrade, under its number.
+    UpgradeEvent(JobId, Version, u64, Box<UpgradeEvent>),
+    /// All upgrades of a job that was deleted.
+    UpgradesRemoved(JobId),
+    /// All events of an upgrade that is not kept any more; of all upgrades of a job, where none is named.
+    EventsRemoved(JobId, Option<Version>),
     /// An agent on which the shard has something.
     Agent(AgentId, Option<Arc<AgentRecord>>),
 }
@@ -51,7 +60,13 @@ impl Write {
             | Self::Slot(job, i, _, _)
             | Self::Run(job, i, _, _)
             | Self::RunsRemoved(job, i) => Some((job, *i)),
-            Self::Framework(_) | Self::Summary(..) | Self::Agent(..) => None,
+            Self::Framework(_)
+            | Self::Summary(..)
+            | Self::Agent(..)
+            | Self::Upgrade(..)
+            | Self::UpgradeEvent(..)
+            | Self::UpgradesRemoved(_)
+            | Self::EventsRemoved(..) => None,
         }
     }
 }
@@ -122,7 +137,7 @@ pub struct Accept {
 /// An operation on offered resources.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    /// Reserves for a slot.
+    /// Reserves for a slot, or more for it.
     Reserve {
         /// The operation's id.
         id: String,
@@ -133,7 +148,7 @@ pub enum Operation {
         /// The ports.
         ports: Vec<u16>,
     },
-    /// Gives a reservation up.
+    /// Gives a reservation up, or a part of it.
     Unreserve {
         /// The operation's id.
         id: String,
@@ -161,4 +176,7 @@ pub struct Launch {
     pub resources: Resources,
     /// Its ports, in the order of the configuration's.
     pub ports: Vec<u16>,
+    /// Whether only what the agent has is to be used, as on a rollback: no image is pulled, whatever the
+    /// configuration says.
+    pub keep_image: bool,
 }

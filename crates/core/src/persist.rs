@@ -36,6 +36,22 @@ pub fn encode(shard: ShardId, write: &Write) -> Result<Op, PersistError> {
         Write::RunsRemoved(job, i) => {
             Ok(Op::DeleteRange { range: keys::actual_instance_runs(s, job.as_str(), *i) })
         }
+        Write::Upgrade(job, to, record) => {
+            put(keys::actual_upgrade(s, job.as_str(), *to), record.as_ref())
+        }
+        Write::UpgradeEvent(job, to, number, event) => {
+            put(keys::actual_event(s, job.as_str(), *to, *number), Some(event))
+        }
+        Write::UpgradesRemoved(job) => {
+            Ok(Op::DeleteRange { range: keys::actual_upgrades(s, job.as_str()) })
+        }
+        Write::EventsRemoved(job, to) => {
+            let range = match to {
+                Some(to) => keys::actual_upgrade_events(s, job.as_str(), *to),
+                None => keys::actual_job_events(s, job.as_str()),
+            };
+            Ok(Op::DeleteRange { range })
+        }
         Write::Agent(agent, record) => put(keys::actual_agent(s, agent.as_str()), record.as_ref()),
     }
 }

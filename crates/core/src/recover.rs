@@ -7,7 +7,7 @@ use crate::slots::Slot;
 use peloton_model::{
     AgentId, AgentRecord, ConfigRecord, FrameworkRecord, InstanceId, InstanceRecord, JobId,
     JobRecord, JobSummary, ShardId, SlotId, SlotRecord, SlotState, TaskState, UnixMs,
-    decode_record,
+    UpgradeRecord, decode_record,
 };
 use peloton_store::KeyValue;
 use peloton_store::keys::{self, ParsedKey};
@@ -34,6 +34,7 @@ pub struct Snapshot {
     slots: Vec<(JobId, InstanceId, SlotId, SlotRecord)>,
     agents: Vec<(AgentId, AgentRecord)>,
     framework: Option<FrameworkRecord>,
+    upgrades: Vec<(JobId, UpgradeRecord)>,
 }
 
 impl Snapshot {
@@ -68,6 +69,9 @@ impl Snapshot {
             Some(ParsedKey::ActualSlot { shard, job, instance, slot }) if mine(shard) => {
                 let number = slot.parse().map_err(|_| fail("not a slot's number".to_owned()))?;
                 self.slots.push((id(&job)?, instance, SlotId(number), read(kv).map_err(fail)?));
+            }
+            Some(ParsedKey::ActualUpgrade { shard, job, .. }) if mine(shard) => {
+                self.upgrades.push((id(&job)?, read(kv).map_err(fail)?));
             }
             Some(ParsedKey::ActualAgent { shard, agent }) if mine(shard) => {
                 self.agents.push((AgentId::new(&agent), read(kv).map_err(fail)?));
@@ -107,6 +111,10 @@ impl Shard {
         for (id, i, slot, record) in snapshot.slots {
             shard.restore_slot(&id, i, slot, record);
         }
+        for (id, record) in snapshot.upgrades {
+            let job = shard.jobs.entry(id.clone()).or_insert_with(|| Job::new(id));
+            job.upgrades.insert(record.to, record);
+        }
         let mut ids: Vec<JobId> = shard.jobs.keys().cloned().collect();
         ids.extend(snapshot.summaries.keys().cloned());
         ids.extend(snapshot.desired.keys().cloned());
@@ -135,6 +143,7 @@ impl Shard {
         if let Some(instance) = job.instances.get_mut(i as usize) {
             instance.stored = true;
             instance.record = record;
+            instance.up_since = if instance.is_up() { self.ctx.now } else { 0 };
         }
     }
 
@@ -169,6 +178,9 @@ impl Shard {
                 self.remember(id.clone(), Remembered { run, deleted_at });
             }
             None => job.remove(&mut self.ctx),
+        }
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.recount_surplus(&mut self.ctx);
         }
     }
 }

@@ -178,6 +178,7 @@ impl Shard {
         self.ctx.subscribed_demand();
         for job in self.jobs.values_mut() {
             job.ask_for_slots(&mut self.ctx);
+            job.upgrade_connected(&mut self.ctx);
             job.repeat_kills(&mut self.ctx);
         }
     }
@@ -204,6 +205,11 @@ impl Shard {
                 }
                 Timer::Reconcile => self.continue_reconciliation(),
                 Timer::Demand => {}
+                Timer::Upgrade(id) => {
+                    if let Some(job) = self.jobs.get_mut(&id) {
+                        job.touch_job(&mut self.ctx);
+                    }
+                }
                 Timer::Forget => self.forget_deleted(),
             }
         }

@@ -49,6 +49,11 @@ impl Slot {
     pub(crate) fn is_kept(&self) -> bool {
         self.record.state != SlotState::Releasing
     }
+
+    /// Whether an operation that changes how much is reserved is under way.
+    pub(crate) fn is_resized(&self) -> bool {
+        self.is_kept() && self.record.resize.is_some()
+    }
 }
 
 /// The id of the operation that makes a slot.
@@ -62,18 +67,34 @@ pub(crate) fn unreserve_id(slot: &SlotRef, ctx: &mut Ctx) -> String {
     format!("unreserve/{slot}/{}-{number}", ctx.now)
 }
 
-/// The slot that an operation is about, and whether it makes it.
-fn parse_operation(id: &str) -> Option<(bool, SlotRef)> {
+/// The id of an operation that changes how much of a slot is reserved.
+pub(crate) fn resize_id(slot: &SlotRef, number: u64) -> String {
+    format!("resize/{slot}/{number}")
+}
+
+/// What an operation does with its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Make,
+    End,
+    /// By the number of the slot's [`peloton_model::Resize`].
+    Resize(u64),
+}
+
+/// The slot that an operation is about, and what it does with it.
+fn parse_operation(id: &str) -> Option<(Does, SlotRef)> {
     let mut parts = id.split('/');
-    let makes = match parts.next()? {
-        "reserve" => true,
-        "unreserve" => false,
-        _ => return None,
-    };
+    let kind = parts.next()?;
     let job = JobId::new(parts.next()?).ok()?;
     let instance = parts.next()?.parse().ok()?;
     let slot = SlotId(parts.next()?.parse().ok()?);
-    Some((makes, SlotRef { job, instance, slot }))
+    let does = match kind {
+        "reserve" => Does::Make,
+        "unreserve" => Does::End,
+        "resize" => Does::Resize(parts.next()?.parse().ok()?),
+        _ => return None,
+    };
+    Some((does, SlotRef { job, instance, slot }))
 }
 
 fn in_use(instances: &[Instance], i: InstanceId, slot: SlotId) -> bool {
@@ -97,6 +118,7 @@ impl Job {
         ctx.use_agent(&record.agent);
         place(&mut self.placed, &record.agent, true);
         self.slots.insert((i, slot), Slot::new(record, ctx.now));
+        self.top_run = self.top_run.max(slot.0);
         self.touch_slot(i, slot, ctx);
     }
 
@@ -113,6 +135,7 @@ impl Job {
             if held.record.state == SlotState::Requested {
                 held.record.state = SlotState::Held;
                 self.touch_slot(i, slot, ctx);
+                self.look_at(i, ctx);
             }
         }
     }
@@ -127,6 +150,8 @@ impl Job {
         }
         ctx.leave_agent(&gone.record.agent);
         self.touch_slot(i, slot, ctx);
+        self.settle_surplus(i, slot, ctx);
+        self.slot_left(i, slot, &gone.record, ctx);
         if self.instances.get(i as usize).is_some_and(|x| x.record.slot == Some(slot)) {
             if !self.in_use(i, slot) {
                 self.update(i, ctx, |instance| instance.record.slot = None);
@@ -135,10 +160,13 @@ impl Job {
         }
     }
 
-    /// Gives up every slot of an instance: the durable decision. Mesos has them back once they are offered.
-    pub(crate) fn release_slots(&mut self, i: InstanceId, ctx: &mut Ctx) {
+    /// Gives up every slot of an instance, or those on one agent: the durable decision. Mesos has them back
+    /// once they are offered.
+    pub(crate) fn release_slots(&mut self, i: InstanceId, on: Option<&AgentId>, ctx: &mut Ctx) {
         let range = (i, SlotId(0))..=(i, SlotId(u64::MAX));
-        let all: Vec<_> = self.slots.range(range).map(|((_, slot), _)| *slot).collect();
+        let here = |held: &Slot| on.is_none_or(|agent| held.record.agent == *agent);
+        let slots = self.slots.range(range).filter(|(_, held)| here(held));
+        let all: Vec<_> = slots.map(|((_, slot), _)| *slot).collect();
         for slot in all {
             self.release_slot(i, slot, ctx);
         }
@@ -153,8 +181,11 @@ impl Job {
         held.again_ms = ASK_AGAIN_MS.0;
         place(&mut self.placed, &held.record.agent, false);
         ctx.demand.releasing += 1;
+        let record = held.record.clone();
         ctx.want_offers_now();
         self.touch_slot(i, slot, ctx);
+        self.settle_surplus(i, slot, ctx);
+        self.slot_left(i, slot, &record, ctx);
         self.arm_slot(i, slot, ctx);
     }
 
@@ -185,7 +216,8 @@ impl Job {
     pub(crate) fn ask_for_slots(&mut self, ctx: &mut Ctx) {
         let all: Vec<_> = self.slots.keys().copied().collect();
         for (i, slot) in all {
-            if !self.in_use(i, slot) {
+            let resizes = self.slots.get(&(i, slot)).is_some_and(|held| held.is_resized());
+            if resizes || !self.in_use(i, slot) {
                 if let Some(held) = self.slots.get_mut(&(i, slot)) {
                     held.again_ms = ASK_AGAIN_MS.0;
                 }
@@ -200,7 +232,10 @@ impl Job {
         let Some(held) = self.slots.get(&(i, slot)) else { return };
         let operation = match held.record.state {
             SlotState::Requested => reserve_id(&name),
-            SlotState::Held => return,
+            SlotState::Held => match &held.record.resize {
+                Some(resize) => resize_id(&name, resize.number),
+                None => return,
+            },
             // Where no release was sent by this process, the id is one that Mesos cannot know: its
             // answer says "unknown", which is what it knows of the release.
             SlotState::Releasing => match &held.unreserve {
@@ -213,7 +248,7 @@ impl Job {
     }
 
     /// Sets the next time to ask, if none is set.
-    fn arm_slot(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
+    pub(crate) fn arm_slot(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         let id = self.id.clone();
         if let Some(held) = self.slots.get_mut(&(i, slot))
             && held.timer.is_none_or(|at| at <= ctx.now)
@@ -230,7 +265,11 @@ impl Job {
         if held.timer.is_some_and(|at| at <= ctx.now) {
             held.timer = None;
         }
+        let resizes = held.is_resized();
         if self.in_use(i, slot) {
+            if resizes {
+                self.ask_about(i, slot, ctx);
+            }
             return;
         }
         if self.slot_is_on_unknown_agent(i, slot, ctx) {
@@ -376,13 +415,15 @@ impl Job {
 impl Shard {
     /// The status of an operation.
     pub(crate) fn operation(&mut self, update: OperationUpdate) {
-        if let Some((makes, name)) = parse_operation(&update.id)
+        if let Some((does, name)) = parse_operation(&update.id)
             && let Some(job) = self.jobs.get_mut(&name.job)
         {
-            if makes {
-                job.reserve_update(&name, &update, &mut self.ctx);
-            } else {
-                job.unreserve_update(&name, &update, &mut self.ctx);
+            match does {
+                Does::Make => job.reserve_update(&name, &update, &mut self.ctx),
+                Does::End => job.unreserve_update(&name, &update, &mut self.ctx),
+                Does::Resize(number) => {
+                    job.resize_update(&name, number, &update, &mut self.ctx);
+                }
             }
         }
         if let Some(uuid) = update.uuid {
@@ -415,11 +456,12 @@ mod tests {
     fn operation_ids_tell_their_slot() {
         let mut ctx = Ctx::new(crate::Settings::new(peloton_model::ShardId(0), "peloton"));
         let slot = SlotRef { job: JobId::new("a-1.b").unwrap(), instance: 3, slot: SlotId(7) };
-        assert_eq!(parse_operation(&reserve_id(&slot)), Some((true, slot.clone())));
+        assert_eq!(parse_operation(&reserve_id(&slot)), Some((Does::Make, slot.clone())));
+        assert_eq!(parse_operation(&resize_id(&slot, 9)), Some((Does::Resize(9), slot.clone())));
         let (one, other) = (unreserve_id(&slot, &mut ctx), unreserve_id(&slot, &mut ctx));
         assert_ne!(one, other);
-        assert_eq!(parse_operation(&one), Some((false, slot)));
-        for bad in ["", "reserve/a", "other/a/1/2", "reserve/a/x/2", "reserve/a/1/y"] {
+        assert_eq!(parse_operation(&one), Some((Does::End, slot)));
+        for bad in ["", "reserve/a", "other/a/1/2", "reserve/a/x/2", "resize/a/1/2"] {
             assert_eq!(parse_operation(bad), None, "{bad}");
         }
     }

@@ -83,7 +83,8 @@ impl Job {
             TaskStatus::GoneByOperator => self.over(i, Ended::Lost, update, ctx),
             // Removed, as its agent was shut down or came back as another one: nothing to come back to.
             _ if agent_removed(update) => {
-                self.release_slots(i, ctx);
+                let agent = self.instances.get(i as usize).and_then(|x| x.record.agent.clone());
+                self.release_slots(i, agent.as_ref(), ctx);
                 self.over(i, Ended::Lost, update, ctx);
             }
             TaskStatus::Lost | TaskStatus::Dropped | TaskStatus::Gone | TaskStatus::Unknown => {

@@ -255,6 +255,15 @@ pub struct Sla {
     pub preemptible: bool,
 }
 
+impl Sla {
+    /// How many of `count` instances are to be up at all times.
+    #[must_use]
+    pub fn minimum(&self, count: u32) -> u32 {
+        let of_percent = (f64::from(count) * self.minimum_instance_percent / 100.0).ceil() as u32;
+        self.minimum_instance_count.max(of_percent).min(count)
+    }
+}
+
 /// What a task runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

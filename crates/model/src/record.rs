@@ -362,6 +362,9 @@ pub struct SlotRecord {
     pub ports: Vec<u16>,
     /// When it was decided.
     pub since: UnixMs,
+    /// The version of an upgrade for which it was made anew; 0 for the proven one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub made_for: Version,
     /// What an upgrade's new version gets in this slot.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wide: Option<Box<Wide>>,
@@ -401,7 +404,8 @@ impl SlotRecord {
     #[must_use]
     pub fn new(agent: AgentId, resources: Resources, ports: Vec<u16>, since: UnixMs) -> Self {
         let state = SlotState::Requested;
-        Self { state, agent, resources, ports, since, wide: None, reserved: None, resize: None }
+        let (made_for, wide, reserved, resize) = (0, None, None, None);
+        Self { state, agent, resources, ports, since, made_for, wide, reserved, resize }
     }
 
     /// What the slot is to hold: enough for either version.

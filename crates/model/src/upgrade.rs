@@ -135,6 +135,18 @@ pub struct UpgradeAsk {
     pub by: String,
 }
 
+impl UpgradeAsk {
+    /// The state of an upgrade that is under way in this direction.
+    #[must_use]
+    pub fn state(&self, back: bool) -> UpgradeState {
+        match back {
+            _ if self.paused => UpgradeState::Paused,
+            true => UpgradeState::RollingBack,
+            false => UpgradeState::RollingForward,
+        }
+    }
+}
+
 /// `d/<shard>/upgrade/<job>/<to>`: an upgrade as it was asked for, for the history.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -351,6 +363,8 @@ pub enum Stage {
     Proven,
     /// Its new version failed.
     Failed,
+    /// Did not get what its new version needs; stays as it was.
+    Unplaced,
     /// Ends the new version and starts the old one.
     Back,
     /// Runs the old version again.
@@ -385,7 +399,7 @@ impl Step {
     #[must_use]
     pub fn aim(&self, proven: Version) -> Version {
         match self.stage {
-            Stage::Prepare => self.base,
+            Stage::Prepare | Stage::Unplaced => self.base,
             Stage::Halted | Stage::Switch | Stage::Proven | Stage::Failed => self.to,
             Stage::Back | Stage::Returned => proven,
         }
@@ -481,8 +495,9 @@ mod tests {
     #[test]
     fn a_step_says_which_version_the_instance_is_to_run() {
         let aim = |stage| Step { to: 9, stage, base: 7, ..Default::default() }.aim(5);
-        let stages = [Stage::Prepare, Stage::Halted, Stage::Switch, Stage::Proven, Stage::Failed];
-        assert_eq!(stages.map(aim), [7, 9, 9, 9, 9]);
+        let stages = [Stage::Prepare, Stage::Unplaced, Stage::Halted, Stage::Switch];
+        assert_eq!(stages.map(aim), [7, 7, 9, 9]);
+        assert_eq!([Stage::Proven, Stage::Failed].map(aim), [9, 9]);
         assert_eq!([Stage::Back, Stage::Returned].map(aim), [5, 5]);
     }
 

@@ -228,6 +228,7 @@ mod tests {
                 config: Default::default(),
                 slot: None,
                 principal: None,
+                keep_image: false,
                 resources: Default::default(),
                 ports: vec![],
             };

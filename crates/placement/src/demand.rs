@@ -46,7 +46,7 @@ impl<'a> Demand<'a> {
     }
 }
 
-fn is_met(constraint: &Constraint, record: &AgentRecord) -> bool {
+pub(crate) fn is_met(constraint: &Constraint, record: &AgentRecord) -> bool {
     let value = attribute(record, &constraint.attribute);
     match &constraint.rule {
         Rule::Equal(wanted) => value == Some(wanted),

@@ -24,6 +24,7 @@ mod explain;
 mod limits;
 mod ports;
 mod rank;
+mod remap;
 
 use demand::Demand;
 use explain::Tally;
@@ -33,6 +34,8 @@ use peloton_model::{AgentId, AgentRecord, JobConfig, Lack, PortSet, Resources, W
 use rank::{Existences, Queue};
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
+
+pub use remap::{Held, permits, remap_ports};
 
 /// The attribute that every agent has: its host name, unless the operator set an attribute of this
 /// name, which then wins.

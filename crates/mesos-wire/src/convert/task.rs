@@ -50,7 +50,8 @@ fn command(launch: &Launch) -> mesos::CommandInfo {
             value: uri.value.clone(),
             executable: Some(uri.executable),
             extract: Some(uri.extract),
-            cache: Some(uri.cache),
+            // A service has to come back on its agent without whoever serves the artifact.
+            cache: Some(uri.cache || launch.slot.is_some()),
             output_file: text(&uri.output_file),
         })
         .collect();
@@ -112,7 +113,7 @@ fn container(launch: &Launch) -> Option<mesos::ContainerInfo> {
                     name: container.image.clone(),
                     ..Default::default()
                 }),
-                cached: Some(!container.docker.force_pull_image),
+                cached: Some(launch.keep_image || !container.docker.force_pull_image),
             });
             let info = image.map(|image| MesosInfo { image: Some(image) });
             mesos::ContainerInfo { volumes, mesos: info, ..of(Type::Mesos) }
@@ -165,7 +166,7 @@ fn docker(container: &Container, launch: &Launch) -> DockerInfo {
         image: container.image.clone(),
         network: Some(network as i32),
         privileged: Some(*privileged),
-        force_pull_image: Some(*force_pull_image),
+        force_pull_image: Some(*force_pull_image && !launch.keep_image),
         parameters: parameters.iter().map(parameter).collect(),
         port_mappings: port_mappings.iter().map(mapping).collect(),
         ..Default::default()

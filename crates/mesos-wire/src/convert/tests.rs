@@ -54,6 +54,7 @@ fn launch() -> Launch {
         config: Arc::new(config),
         slot: Some(slot()),
         principal: None,
+        keep_image: false,
         resources: need(),
         ports: vec![31000, 31001],
     }
