@@ -112,7 +112,7 @@ impl Job {
             // Of an earlier job of the name.
             return Want::Nothing;
         }
-        if i >= self.count_of(self.aim(i)) {
+        if i >= self.count_of(self.aim(i)) || (i >= self.wanted() && !self.upgrades()) {
             return if self.may_come_back(i) { Want::Parked } else { Want::Nothing };
         }
         let goal = desired.record.goals.get(i);

@@ -16,7 +16,7 @@ impl Shard {
             job.violations(&mut found);
             releasing +=
                 job.slots.values().filter(|s| s.record.state == SlotState::Releasing).count();
-            let waits = !job.to_place.is_empty() || !job.to_resume.is_empty();
+            let waits = job.waits();
             if waits != self.ctx.demand.lines.contains(&job.id) {
                 found.push(format!("{}: waits {waits}, demand says otherwise", job.id));
             }

@@ -1,7 +1,7 @@
 //! Offers: each is used or given back in the step in which it comes; none is held.
 
 use crate::ctx::Ctx;
-use crate::input::{Offer, Reserved};
+use crate::input::{Offer, Reserved, SlotRef};
 use crate::job::{self, Job};
 use crate::output::{Accept, Effect, Launch, Operation};
 use crate::shard::Shard;
@@ -9,8 +9,8 @@ use crate::slots::{reserve_id, unreserve_id};
 use crate::upgrade::prepare::leaving;
 use peloton_model::job::{JobConfig, JobKind, PortConfig, Strategy};
 use peloton_model::{
-    AgentId, AgentRecord, InstanceId, JobId, OfferId, PortSet, Resources, SlotId, SlotRecord,
-    SlotState, Stage, UnixMs, Version, Waiting,
+    AgentId, AgentRecord, Amount, InstanceId, JobId, OfferId, PortSet, Resources, SlotId,
+    SlotRecord, SlotState, Stage, UnixMs, Version, Waiting,
 };
 use peloton_placement::{Candidate, Existing, Request, place};
 use std::cmp::Reverse;
@@ -40,6 +40,7 @@ struct Bundle {
 impl Shard {
     pub(crate) fn offers(&mut self, offers: Vec<Offer>) {
         let (mut candidates, mut bundles) = (Vec::new(), Vec::new());
+        let mut pieces: BTreeMap<SlotRef, Amount> = BTreeMap::new();
         let mut index: BTreeMap<AgentId, usize> = BTreeMap::new();
         for offer in offers {
             self.ctx.see_agent(&offer.agent, &offer.record);
@@ -58,6 +59,7 @@ impl Shard {
             candidate.ports.extend(offer.ports.ranges().iter().copied());
             bundles[at].offers.push(offer.id);
             for reserved in offer.reserved {
+                self.note_piece(&offer.agent, &reserved, &mut pieces);
                 self.reserved(&offer.agent, &offer.record, reserved, &mut bundles[at]);
             }
         }
@@ -71,6 +73,32 @@ impl Shard {
             self.place_all(&mut candidates, &mut bundles);
         }
         self.answer(candidates, bundles);
+    }
+
+    /// A slot that is offered is there, if all of it is: a part may be what an operator left of it, or what was
+    /// reserved for it after he took the rest. Where a task uses it, the rest is not offered.
+    fn note_piece(
+        &mut self,
+        agent: &AgentId,
+        piece: &Reserved,
+        pieces: &mut BTreeMap<SlotRef, Amount>,
+    ) {
+        let (i, slot) = (piece.slot.instance, piece.slot.slot);
+        let Some(job) = self.jobs.get_mut(&piece.slot.job) else { return };
+        let Some(held) = job.slots.get(&(i, slot)).filter(|held| held.record.agent == *agent)
+        else {
+            return;
+        };
+        let mut whole = job.in_use(i, slot) || held.record.resize.is_some();
+        if !whole {
+            let amount = Amount::new(piece.resources, piece.ports.iter());
+            let sum = pieces.entry(piece.slot.clone()).or_default();
+            *sum = sum.plus(&amount);
+            whole = sum.covers(&held.record.reserved());
+        }
+        if whole {
+            job.slot_is_there(i, slot, &mut self.ctx);
+        }
     }
 
     /// A reservation is offered: something is to run in it, it is to be given up, or nobody knows it.
@@ -99,7 +127,6 @@ impl Shard {
             bundle.reserves.push(Operation::Unreserve { id, reserved });
             return;
         }
-        job.slot_is_there(i, slot, &mut self.ctx);
         bundle.reserves.extend(job.trim_slot(i, slot, &reserved, &mut self.ctx));
         bundle.launches.extend(job.resume(i, slot, agent, record, &reserved, &mut self.ctx));
     }
@@ -281,6 +308,10 @@ impl Job {
         let (resources, ports) = self.slots.get(&(i, slot))?.record.share_of(version);
         let ports = ports.to_vec();
         if !serves(&config, &resources, &ports) {
+            if self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_open()) {
+                // Of an upgrade that was replaced: the slot is being made to serve the next one.
+                return None;
+            }
             // Left over from an upgrade in which the instance got nothing.
             self.release_slot(i, slot, ctx);
             self.update(i, ctx, |instance| instance.record.slot = None);

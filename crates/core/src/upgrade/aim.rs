@@ -35,7 +35,9 @@ impl Job {
 
     /// Whether an instance waits until all others have ended.
     pub(crate) fn is_halted(&self, i: InstanceId) -> bool {
-        self.upgrades() && self.step(i).is_some_and(|step| step.stage == Stage::Halted)
+        let upgrade = self.upgrade.as_ref().filter(|upgrade| upgrade.is_active());
+        let to = upgrade.map(|upgrade| upgrade.record.to);
+        self.step(i).is_some_and(|step| step.stage == Stage::Halted && Some(step.to) == to)
     }
 
     /// Whether an instance's run is of a version that it may have. Versions up to the proven one differ from

@@ -99,7 +99,7 @@ impl Job {
             return;
         }
         let Some(step) = self.step(i) else {
-            self.displaced(i, record, ctx);
+            self.displaced(i, slot, record, ctx);
             return;
         };
         let (home, next) = (step.home == Some(slot), step.next == Some(slot));
@@ -113,14 +113,17 @@ impl Job {
                 }
             });
         }
-        self.displaced(i, record, ctx);
+        self.displaced(i, slot, record, ctx);
         self.look_at(i, ctx);
     }
 
     /// Writes down that an instance cannot return to its agent, or stay there.
-    fn displaced(&mut self, i: InstanceId, slot: &SlotRecord, ctx: &mut Ctx) {
-        // What was made for the new version, or was never there, is nothing to return to.
-        let counts = slot.made_for == 0 && slot.state != SlotState::Requested;
+    fn displaced(&mut self, i: InstanceId, id: SlotId, slot: &SlotRecord, ctx: &mut Ctx) {
+        // What was made for the new version, was never there, or is of an earlier job of the name, is nothing
+        // to return to.
+        let counts = slot.made_for == 0
+            && slot.state != SlotState::Requested
+            && id.0 > self.summary.run_floor;
         let Some(upgrade) = &mut self.upgrade else { return };
         if !counts || i >= upgrade.ask.from_count || upgrade.record.displaced.contains(&i) {
             return;

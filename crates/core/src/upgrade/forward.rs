@@ -84,7 +84,7 @@ impl Job {
 
     /// Looks at an instance in hand.
     pub(super) fn look_forward(&mut self, i: InstanceId, ctx: &mut Ctx) {
-        let Some(step) = self.step(i) else { return self.arrived(i, ctx) };
+        let Some(step) = self.step(i) else { return self.begin_again(i, ctx) };
         match step.stage {
             Stage::Prepare => self.look_prepare(i, ctx),
             Stage::Halted => {
@@ -103,6 +103,18 @@ impl Job {
                 }
             }
         }
+    }
+
+    /// An instance in hand was forgotten: it is not there in the new version; or what was there was of an
+    /// earlier job of the name, and its turn comes yet.
+    fn begin_again(&mut self, i: InstanceId, ctx: &mut Ctx) {
+        let Some(upgrade) = &mut self.upgrade else { return };
+        if i >= upgrade.to_count {
+            return self.arrived(i, ctx);
+        }
+        upgrade.let_go(i, ctx.now);
+        upgrade.todo.insert(i);
+        upgrade.down.insert(i);
     }
 
     /// An instance has arrived at the new version.

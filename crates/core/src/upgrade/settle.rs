@@ -6,16 +6,15 @@ use peloton_model::{InstanceId, SlotId, Stage, Step, UpgradeState};
 use std::collections::BTreeSet;
 
 impl Job {
-    fn touched(&self) -> Vec<InstanceId> {
-        let touched = self.instances.iter().enumerate();
-        let touched = touched.filter(|(_, instance)| instance.record.step.is_some());
-        touched.map(|(i, _)| i as InstanceId).collect()
-    }
-
     /// The version in force is the only one: what was for another goes.
     pub(super) fn settle_all(&mut self, ctx: &mut Ctx) {
-        for i in self.touched() {
-            self.settle_one(i, ctx);
+        self.grow_to(self.wanted());
+        for i in 0..self.instances.len() as InstanceId {
+            if self.step(i).is_some() {
+                self.settle_one(i, ctx);
+            } else {
+                self.drive(i, ctx);
+            }
         }
         self.recount_surplus(ctx);
     }
@@ -61,6 +60,7 @@ impl Job {
                 self.release_slot(i, slot, ctx);
             }
         }
+        self.line_up(i, ctx);
         self.drive(i, ctx);
     }
 
@@ -69,8 +69,9 @@ impl Job {
         for i in in_hand {
             self.put_back(*i, ctx);
         }
-        for i in in_hand {
-            self.drive(*i, ctx);
+        let beyond = self.wanted()..self.instances.len() as InstanceId;
+        for i in in_hand.iter().copied().chain(beyond) {
+            self.drive(i, ctx);
         }
         self.recount_surplus(ctx);
     }

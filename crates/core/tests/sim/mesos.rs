@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(crate) struct Agent {
     pub(crate) free: Resources,
     pub(crate) ports: PortSet,
-    /// Reservations, and whether a task uses each.
+    /// Reservations, what tasks use of them included.
     pub(crate) reserved: BTreeMap<SlotRef, (Resources, PortSet)>,
     pub(crate) reachable: bool,
     pub(crate) offered: Option<OfferId>,
@@ -26,6 +26,8 @@ pub(crate) struct Task {
     pub(crate) ports: Vec<u16>,
     pub(crate) status: TaskStatus,
     pub(crate) grace_over: bool,
+    /// Whether it is of a configuration that does not work.
+    pub(crate) bad: bool,
 }
 
 #[derive(Default)]
@@ -109,17 +111,18 @@ impl Mesos {
         self.agents.insert(AgentId::new(&format!("agent-new-{n}")), fresh);
     }
     /// An operator takes away a reservation that no task uses.
-    pub(crate) fn vanish(&mut self) {
+    pub(crate) fn vanish(&mut self) -> Option<AgentId> {
         let used: BTreeSet<_> = self.tasks.values().filter_map(|t| t.slot.clone()).collect();
-        for agent in self.agents.values_mut() {
+        for (id, agent) in &mut self.agents {
             if let Some(slot) = agent.reserved.keys().find(|s| !used.contains(*s)).cloned() {
                 let (r, p) = agent.reserved.remove(&slot).unwrap();
                 agent.free = agent.free.plus(&r);
                 agent.ports.extend(p.ranges().iter().copied());
                 agent.offered = None;
-                return;
+                return Some(id.clone());
             }
         }
+        None
     }
     /// The framework is removed, its tasks killed; reservations stay.
     pub(crate) fn remove_framework(&mut self) {
@@ -154,20 +157,21 @@ impl Mesos {
             if skip {
                 continue;
             }
-            let used: BTreeSet<_> = self.tasks.values().filter_map(|t| t.slot.clone()).collect();
             next += 1;
             let offer = OfferId::new(&format!("offer-{next}"));
             agent.offered = Some(offer.clone());
+            let tasks = &self.tasks;
             let reserved = agent
                 .reserved
                 .iter()
-                .filter(|(slot, _)| !used.contains(slot))
+                .map(|(slot, whole)| (slot, unused(tasks, slot, whole)))
+                .filter(|(_, (resources, ports))| !resources.is_empty() || !ports.is_empty())
                 .map(|(slot, (resources, ports))| Reserved {
                     slot: slot.clone(),
                     role: "peloton/0".into(),
                     principal: None,
-                    resources: *resources,
-                    ports: ports.clone(),
+                    resources,
+                    ports,
                 })
                 .collect();
             let record = AgentRecord { host: id.as_str().into(), ..Default::default() };
@@ -264,8 +268,7 @@ impl Mesos {
                     self.operation(id, &accept.agent, ok);
                 }
                 Operation::Unreserve { id, reserved } => {
-                    let ok =
-                        valid && !self.roll(6) && self.unreserve(&accept.agent, &reserved.slot);
+                    let ok = valid && !self.roll(6) && self.unreserve(&accept.agent, &reserved);
                     self.operation(id, &accept.agent, ok);
                 }
                 Operation::Launch(launch) => {
@@ -314,34 +317,49 @@ impl Mesos {
         for port in ports {
             agent.ports.remove(*port);
         }
-        agent.reserved.insert(slot, (need, ports.iter().copied().collect()));
+        let whole = agent.reserved.entry(slot).or_default();
+        whole.0 = whole.0.plus(&need);
+        whole.1.extend(ports.iter().map(|port| (*port, *port)));
         true
     }
 
-    fn unreserve(&mut self, id: &AgentId, slot: &SlotRef) -> bool {
-        let used = self.tasks.values().any(|t| t.slot.as_ref() == Some(slot));
-        let Some(agent) = self.agents.get_mut(id).filter(|_| !used) else { return false };
-        let Some((resources, ports)) = agent.reserved.remove(slot) else { return false };
-        agent.free = agent.free.plus(&resources);
-        agent.ports.extend(ports.ranges().iter().copied());
+    fn unreserve(&mut self, id: &AgentId, part: &Reserved) -> bool {
+        let Some(agent) = self.agents.get_mut(id) else { return false };
+        let Some(whole) = agent.reserved.get_mut(&part.slot) else { return false };
+        let (resources, ports) = unused(&self.tasks, &part.slot, whole);
+        if !resources.fits(&part.resources) || !part.ports.iter().all(|p| ports.contains(p)) {
+            return false;
+        }
+        whole.0 = whole.0.minus(&part.resources);
+        for port in part.ports.iter() {
+            whole.1.remove(port);
+        }
+        if whole.0.is_empty() && whole.1.is_empty() {
+            agent.reserved.remove(&part.slot);
+        }
+        agent.free = agent.free.plus(&part.resources);
+        agent.ports.extend(part.ports.ranges().iter().copied());
         true
     }
 
     fn start(&mut self, id: &str, launch: &peloton_core::Launch) -> bool {
-        let used = self.tasks.values().any(|t| t.slot.is_some() && t.slot == launch.slot);
-        let Some(agent) = self.agents.get_mut(&launch.agent).filter(|a| a.reachable && !used)
-        else {
+        let Some(agent) = self.agents.get_mut(&launch.agent).filter(|a| a.reachable) else {
             return false;
         };
-        match &launch.slot {
-            Some(slot) if !agent.reserved.contains_key(slot) => return false,
-            Some(_) => {}
-            None if !agent.free.fits(&launch.resources) => return false,
-            None => {
-                agent.free = agent.free.minus(&launch.resources);
-                for port in &launch.ports {
-                    agent.ports.remove(*port);
-                }
+        if let Some(slot) = &launch.slot {
+            let Some(whole) = agent.reserved.get(slot) else { return false };
+            let (resources, ports) = unused(&self.tasks, slot, whole);
+            let fits = resources.fits(&launch.resources);
+            if !fits || !launch.ports.iter().all(|port| ports.contains(*port)) {
+                return false;
+            }
+        } else {
+            if !agent.free.fits(&launch.resources) {
+                return false;
+            }
+            agent.free = agent.free.minus(&launch.resources);
+            for port in &launch.ports {
+                agent.ports.remove(*port);
             }
         }
         let task = Task {
@@ -351,6 +369,7 @@ impl Mesos {
             ports: launch.ports.clone(),
             status: TaskStatus::Staging,
             grace_over: false,
+            bad: launch.config.command.value == "bad",
         };
         self.tasks.insert(id.to_owned(), task);
         true
@@ -486,4 +505,20 @@ impl Mesos {
             self.update(&task, status, Some(id.clone()));
         }
     }
+}
+
+/// What no task uses of a reservation.
+fn unused(
+    tasks: &BTreeMap<String, Task>,
+    slot: &SlotRef,
+    whole: &(Resources, PortSet),
+) -> (Resources, PortSet) {
+    let (mut resources, mut ports) = whole.clone();
+    for task in tasks.values().filter(|task| task.slot.as_ref() == Some(slot)) {
+        resources = resources.minus(&task.resources);
+        for port in &task.ports {
+            ports.remove(*port);
+        }
+    }
+    (resources, ports)
 }

@@ -6,14 +6,14 @@ use peloton_core::{
 };
 use peloton_model::job::{JobConfig, JobKind, PortConfig};
 use peloton_model::{
-    ConfigRecord, Goal, InstanceRecord, JobId, JobRecord, ShardId, TaskId, TaskState,
-    decode_record, encode_record,
+    ConfigRecord, Goal, InstanceRecord, JobId, JobRecord, ShardId, TaskId, decode_record,
+    encode_record,
 };
 use peloton_store::{Key, KeyValue, Op, Revision, keys};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-const SHARD: ShardId = ShardId(0);
+pub(crate) const SHARD: ShardId = ShardId(0);
 
 /// Something done wrong on purpose, to see that it is found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,17 +28,19 @@ pub(crate) struct World {
     random: u64,
     trace: bool,
     pub(crate) bug: Option<Bug>,
-    now: u64,
-    store: BTreeMap<Key, (Vec<u8>, i64)>,
+    pub(crate) now: u64,
+    pub(crate) store: BTreeMap<Key, (Vec<u8>, i64)>,
     revision: i64,
     shard: Shard,
     uncommitted: VecDeque<(Vec<Write>, Vec<Effect>)>,
     calls: VecDeque<Effect>,
     connected: bool,
-    mesos: Mesos,
+    pub(crate) mesos: Mesos,
     wake_at: Option<u64>,
-    desired: BTreeMap<JobId, JobRecord>,
+    pub(crate) desired: BTreeMap<JobId, JobRecord>,
     faults: bool,
+    /// Agents that were away, or where an operator took something: slots there may be given up.
+    pub(crate) suspicious: BTreeSet<peloton_model::AgentId>,
 }
 
 impl World {
@@ -58,11 +60,12 @@ impl World {
             wake_at: None,
             desired: BTreeMap::new(),
             faults: true,
+            suspicious: BTreeSet::new(),
         }
     }
 
     /// SplitMix64 (Steele, Lea and Flood, 2014).
-    fn draw(&mut self, below: u64) -> u64 {
+    pub(crate) fn draw(&mut self, below: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -100,7 +103,10 @@ impl World {
 
     fn rare(&mut self) {
         match self.draw(6) {
-            0 => self.mesos.vanish(),
+            0 => {
+                let agent = self.mesos.vanish();
+                self.suspicious.extend(agent);
+            }
             1 => self.lose(),
             2 => self.framework_gone(),
             // The clock is set back.
@@ -113,6 +119,7 @@ impl World {
     pub(crate) fn settle(&mut self) {
         self.faults = false;
         self.mesos.faults = false;
+        self.resume_all();
         let away: Vec<_> = self.mesos.agents.keys().cloned().collect();
         away.iter().for_each(|id| self.mesos.come_back(id));
         for round in 0..800 {
@@ -175,6 +182,7 @@ impl World {
 
     fn apply(&mut self, op: Op) {
         self.revision += 1;
+        self.check_promise(&op);
         match op {
             Op::Put { key, value, .. } => {
                 let created = self.store.get(&key).map_or(self.revision, |(_, created)| *created);
@@ -203,6 +211,7 @@ impl World {
             self.check_launches(accept);
         }
         self.mesos.call(effect);
+        self.check_held();
         let problems = std::mem::take(&mut self.mesos.problems);
         assert!(problems.is_empty(), "{problems:?}");
     }
@@ -229,7 +238,7 @@ impl World {
             || self.shard_floor(job) > 0
     }
 
-    fn shard_floor(&self, job: &JobId) -> u64 {
+    pub(crate) fn shard_floor(&self, job: &JobId) -> u64 {
         let key = keys::actual_job(SHARD.0, job.as_str());
         let summary: Option<peloton_model::JobSummary> =
             self.store.get(&key).map(|(v, _)| decode_record(v).unwrap());
@@ -338,6 +347,7 @@ impl World {
         let ids: Vec<_> = self.mesos.agents.keys().cloned().collect();
         let id = &ids[self.draw(ids.len() as u64) as usize];
         if self.mesos.agents[id].reachable {
+            self.suspicious.insert(id.clone());
             self.mesos.cut_off(id);
         } else {
             self.mesos.come_back(id);
@@ -359,6 +369,7 @@ impl World {
         let next = match task.status {
             _ if task.grace_over => TaskStatus::Killed,
             _ if fails => TaskStatus::Failed,
+            TaskStatus::Running if task.bad => TaskStatus::Failed,
             TaskStatus::Running if batch => TaskStatus::Finished,
             TaskStatus::Staging => TaskStatus::Running,
             status => status,
@@ -370,7 +381,7 @@ impl World {
         let names = ["service-a", "service-b", "batch-c"];
         let id = JobId::new(names[self.draw(3) as usize]).unwrap();
         let (from, to) = (self.draw(4) as u32, self.draw(4) as u32);
-        match self.draw(8) {
+        match self.draw(13) {
             0 => self.delete(&id),
             1 => self.goal(&id, from, to, |goal, _| goal.stopped = true),
             2 => self.goal(&id, from, to, |goal, generation| {
@@ -380,6 +391,8 @@ impl World {
                 *goal = Goal { stopped: false, restart: generation, ..*goal };
             }),
             4 => self.scale(&id, 1 + from),
+            5..=8 => self.upgrade(&id),
+            9 => self.control(&id),
             _ => self.create(&id),
         }
     }
@@ -389,22 +402,14 @@ impl World {
             return;
         }
         let count = 1 + self.draw(4) as u32;
-        self.put_config(id, 1, count);
+        self.put_config(id, 1, config(id, count));
         self.put_job(
             id,
             JobRecord { version: 1, generation: 1, instance_count: count, ..Default::default() },
         );
     }
 
-    fn put_config(&mut self, id: &JobId, version: u64, count: u32) {
-        let mut config = JobConfig { instance_count: count, ..Default::default() };
-        config.resource.cpus_limit = 1.0;
-        config.resource.mem_limit_mb = 64.0;
-        config.ports = vec![PortConfig { name: "http".into(), ..Default::default() }];
-        if id.as_str().starts_with("batch") {
-            config.kind = JobKind::Batch;
-            config.restart_policy.max_failures = Some(2);
-        }
+    pub(crate) fn put_config(&mut self, id: &JobId, version: u64, config: JobConfig) {
         let record = ConfigRecord { version, config: Arc::new(config), ..Default::default() };
         let key = keys::desired_config(SHARD.0, id.as_str(), version);
         let value = encode_record(&record).unwrap().into();
@@ -412,7 +417,7 @@ impl World {
         self.input(Input::Config { job: id.clone(), version, config: record.config });
     }
 
-    fn put_job(&mut self, id: &JobId, record: JobRecord) {
+    pub(crate) fn put_job(&mut self, id: &JobId, record: JobRecord) {
         let key = keys::desired_job(SHARD.0, id.as_str());
         let value = encode_record(&record).unwrap().into();
         self.apply(Op::Put { key: key.clone(), value, lease: None });
@@ -439,10 +444,19 @@ impl World {
 
     fn scale(&mut self, id: &JobId, count: u32) {
         let Some(mut record) = self.desired.get(id).cloned() else { return };
+        let state = self.upgrade_state(id);
+        if record.upgrade.is_some() && (state.is_active() || state.is_mixed()) {
+            return;
+        }
+        let current = record.current(state).version;
+        let mut config = self.config(id, current);
+        config.instance_count = count;
         record.generation += 1;
-        record.version += 1;
+        record.version = record.next_version();
+        record.top_version = record.version;
+        record.upgrade = None;
         record.instance_count = count;
-        self.put_config(id, record.version, count);
+        self.put_config(id, record.version, config);
         self.put_job(id, record);
     }
 
@@ -463,61 +477,19 @@ impl World {
             .map(|(v, _)| decode_record::<InstanceRecord>(v).unwrap())
             .is_some_and(|r| r.run == id.run && r.state.is_live())
     }
+}
 
-    pub(crate) fn check_converged(&self) {
-        let mut expected_tasks = BTreeSet::new();
-        let mut slots = BTreeSet::new();
-        for (key, (value, _)) in &self.store {
-            match keys::parse(key) {
-                Some(keys::ParsedKey::ActualInstance { job, instance, .. }) => {
-                    let id = JobId::new(&job).unwrap();
-                    let record: InstanceRecord = decode_record(value).unwrap();
-                    let wanted = self.desired.get(&id).is_some_and(|r| r.instance_count > instance);
-                    assert!(wanted, "{job}/{instance} is still there: {record:?}");
-                    if record.state.is_live() {
-                        expected_tasks.insert(record.task_id(&id, instance).to_string());
-                    }
-                }
-                Some(keys::ParsedKey::ActualSlot { job, instance, slot, .. }) => {
-                    slots.insert(format!("{job}/{instance}/{slot}"));
-                }
-                _ => {}
-            }
-        }
-        for (id, record) in &self.desired {
-            for i in 0..record.instance_count {
-                self.check_instance(id, i, record);
-            }
-        }
-        let tasks: BTreeSet<_> = self.mesos.tasks.keys().cloned().collect();
-        assert_eq!(tasks, expected_tasks, "tasks in Mesos and in the store");
-        let reserved: BTreeSet<_> = self
-            .mesos
-            .agents
-            .values()
-            .flat_map(|a| a.reserved.keys().map(ToString::to_string))
-            .collect();
-        assert_eq!(reserved, slots, "reservations in Mesos and slots in the store");
+/// The first configuration of a job.
+fn config(id: &JobId, count: u32) -> JobConfig {
+    let mut config = JobConfig { instance_count: count, ..Default::default() };
+    config.resource.cpus_limit = 1.0;
+    config.resource.mem_limit_mb = 64.0;
+    config.ports = vec![PortConfig { name: "http".into(), ..Default::default() }];
+    if id.as_str().starts_with("batch") {
+        config.kind = JobKind::Batch;
+        config.restart_policy.max_failures = Some(2);
     }
-
-    fn check_instance(&self, id: &JobId, i: u32, desired: &JobRecord) {
-        let key = keys::actual_instance(SHARD.0, id.as_str(), i);
-        let record: InstanceRecord = self
-            .store
-            .get(&key)
-            .map(|(v, _)| decode_record(v).unwrap())
-            .unwrap_or_else(|| panic!("{id}/{i} has no record"));
-        let batch = id.as_str().starts_with("batch");
-        let goal = desired.goals.get(i);
-        let ended = [TaskState::Succeeded, TaskState::Failed, TaskState::Killed];
-        let ok = match (batch, goal.stopped) {
-            (false, false) => record.state == TaskState::Running,
-            (false, true) => record.state == TaskState::Killed,
-            (true, true) => ended.contains(&record.state),
-            (true, false) => ended[..2].contains(&record.state),
-        };
-        assert!(ok, "{id}/{i} with {goal:?} is {record:?}");
-    }
+    config
 }
 
 fn settings() -> Settings {
