@@ -142,6 +142,7 @@ fn kill_reason(reason: KillReason) -> String {
         KillReason::Restart => "restarted by a user",
         KillReason::Remove => "the instance or its job was removed",
         KillReason::Superseded => "it came back after its replacement was started",
+        KillReason::Upgrade => "an upgrade gives it another configuration",
     };
     text.to_owned()
 }

@@ -210,3 +210,12 @@ pub(super) async fn get_status(
     answer.as_of_revision = as_of(jobs.records());
     Ok(answer)
 }
+
+pub(super) async fn get_versions(
+    api: &Api,
+    _: &Context,
+    request: pb::GetVersionsRequest,
+) -> Answer<pb::GetVersionsResponse> {
+    let _ = (api, request);
+    Err(ApiError::new(peloton_model::Code::Unimplemented, "not in this build"))
+}

@@ -32,4 +32,5 @@ not_yet! {
     resume(ResumeRequest) -> ResumeResponse;
     rollback(RollbackRequest) -> RollbackResponse;
     abort(AbortRequest) -> AbortResponse;
+    get_events(GetEventsRequest) -> GetEventsResponse;
 }
