@@ -3,12 +3,13 @@
 use peloton_model::UpgradeState::{
     self, Aborted, Failed, Paused, RolledBack, RollingBack, RollingForward, Succeeded,
 };
-use peloton_model::{Abort, UpgradeAsk};
+use peloton_model::{Abort, UpgradeAsk, UpgradeRecord};
 use peloton_store::keys;
 use serde_json::{Value, json};
 
+use crate::outcomes::Pair;
 use crate::support::upgrade::{World, program, to, version, workflow};
-use crate::support::{put, shard};
+use crate::support::{Fault, put, shard};
 
 /// A state that an upgrade may be in, by what its shard says and what was asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -290,4 +291,47 @@ async fn the_record_of_another_job_of_the_name_says_nothing() {
     let event = json!({"at": 1, "kind": "STARTED"});
     put(&world.store, keys::actual_event(shard("a"), "a", 2, 0), &event).await;
     assert_eq!(world.ask("GetEvents", &new).await, json!({}));
+}
+
+/// Asks for it, and lets the upgrade go on before the asked master is told what became of its commit.
+async fn asked_while(control: &'static str, fault: Fault, state: UpgradeState) -> (Value, u64) {
+    let pair = Pair::start().await;
+    let create = json!({"id": {"value": "a"}, "config": program(1, 3)});
+    pair.b.call("JobManager.Create", create).await;
+    let answer = pair.b.call("UpgradeManager.Create", to(program(2, 3))).await;
+    let id = answer["result"]["value"].as_str().unwrap().to_owned();
+    pair.faulty.set(Some(fault));
+    let a = pair.a.clone();
+    let asked =
+        tokio::spawn(
+            async move { a.call(&format!("UpgradeManager.{control}"), workflow(&id)).await },
+        );
+    pair.faulty.held().await;
+    let mark = pair.record().await.unwrap().upgrade.unwrap().mark;
+    let actual = UpgradeRecord { mark, from: 1, to: 2, state, ..Default::default() };
+    put(&pair.store, keys::actual_upgrade(shard("a"), "a", 2), &actual).await;
+    pair.faulty.tell();
+    let answer = asked.await.unwrap();
+    (answer, pair.record().await.unwrap().generation)
+}
+
+#[tokio::test]
+async fn what_ends_while_a_request_is_in_doubt() {
+    let refused = |answer: &Value| answer["invalidState"]["invalidState"].clone();
+    // It was done, whatever has become of the upgrade since.
+    for control in ["Pause", "Rollback", "Abort"] {
+        for state in [RollingBack, RolledBack, Succeeded] {
+            let (answer, generation) = asked_while(control, Fault::HoldAnswer, state).await;
+            assert_eq!((refused(&answer), generation), (Value::Null, 3), "{control}: {answer}");
+        }
+    }
+    // It was not. To go back is refused then; to wait or to end may still land, and does no harm.
+    let (answer, generation) = asked_while("Rollback", Fault::HoldCommit, RolledBack).await;
+    assert_eq!((refused(&answer), generation), (json!(4), 2));
+    let (answer, _) = asked_while("Rollback", Fault::HoldCommit, Succeeded).await;
+    assert_eq!(version(answer["result"]["value"].as_str().unwrap()), 3);
+    for control in ["Pause", "Abort"] {
+        let (answer, generation) = asked_while(control, Fault::HoldCommit, RolledBack).await;
+        assert_eq!((answer, generation), (json!({}), 3), "{control}");
+    }
 }
