@@ -20,4 +20,6 @@ pub use call::Client;
 pub use error::{Attempt, Error};
 pub use master::MasterAddress;
 pub use options::{DEFAULT_PORT, Options, default_caller};
-pub use services::{ClusterManager, JobManager, MethodInfo, Safety, TaskManager, all_methods};
+pub use services::{
+    ClusterManager, JobManager, MethodInfo, Safety, TaskManager, UpgradeManager, all_methods,
+};

@@ -1,6 +1,6 @@
 //! The services: a table each.
 
-use peloton_proto::peloton::{cluster, job, task};
+use peloton_proto::peloton::{cluster, job, task, upgrade};
 use prost::Name;
 
 use crate::{Client, Error};
@@ -30,7 +30,13 @@ pub struct MethodInfo {
 /// Every method of every service that this client can call.
 #[must_use]
 pub fn all_methods() -> Vec<MethodInfo> {
-    [JobManager::methods(), TaskManager::methods(), ClusterManager::methods()].concat()
+    [
+        JobManager::methods(),
+        TaskManager::methods(),
+        UpgradeManager::methods(),
+        ClusterManager::methods(),
+    ]
+    .concat()
 }
 
 macro_rules! service {
@@ -112,6 +118,8 @@ service! {
         get_status(job::GetStatusRequest) -> one job::GetStatusResponse, Read, "/peloton.job.JobManager/GetStatus";
         /// Follows how a job is doing.
         watch(job::WatchRequest) -> many job::WatchResponse, Read, "/peloton.job.JobManager/Watch";
+        /// Reads the configuration versions that are kept.
+        get_versions(job::GetVersionsRequest) -> one job::GetVersionsResponse, Read, "/peloton.job.JobManager/GetVersions";
     }
 }
 
@@ -130,6 +138,28 @@ service! {
         restart(task::RestartRequest) -> one task::RestartResponse, Change, "/peloton.task.TaskManager/Restart";
         /// Reads the runs of an instance.
         get_history(task::GetHistoryRequest) -> one task::GetHistoryResponse, Read, "/peloton.task.TaskManager/GetHistory";
+    }
+}
+
+service! {
+    /// Manages upgrades.
+    upgrades: UpgradeManager {
+        /// Starts an upgrade, or says what it would do.
+        create(upgrade::CreateRequest) -> one upgrade::CreateResponse, Change, "/peloton.upgrade.UpgradeManager/Create";
+        /// Reads an upgrade.
+        get(upgrade::GetRequest) -> one upgrade::GetResponse, Read, "/peloton.upgrade.UpgradeManager/Get";
+        /// Reads upgrades, the newest first, a page at a time.
+        list(upgrade::ListRequest) -> one upgrade::ListResponse, Read, "/peloton.upgrade.UpgradeManager/List";
+        /// Lets an upgrade wait.
+        pause(upgrade::PauseRequest) -> one upgrade::PauseResponse, Change, "/peloton.upgrade.UpgradeManager/Pause";
+        /// Lets a paused upgrade go on.
+        resume(upgrade::ResumeRequest) -> one upgrade::ResumeResponse, Change, "/peloton.upgrade.UpgradeManager/Resume";
+        /// Goes back to the version before.
+        rollback(upgrade::RollbackRequest) -> one upgrade::RollbackResponse, Change, "/peloton.upgrade.UpgradeManager/Rollback";
+        /// Ends an upgrade where it is.
+        abort(upgrade::AbortRequest) -> one upgrade::AbortResponse, Change, "/peloton.upgrade.UpgradeManager/Abort";
+        /// Reads what happened in an upgrade, a page at a time.
+        get_events(upgrade::GetEventsRequest) -> one upgrade::GetEventsResponse, Read, "/peloton.upgrade.UpgradeManager/GetEvents";
     }
 }
 
@@ -156,7 +186,12 @@ mod tests {
             let found = found.unwrap_or_else(|| panic!("{} is in no .proto file", method.path));
             assert_eq!((&found.input, &found.output), (&method.input, &method.output));
         }
-        for service in ["job.JobManager", "task.TaskManager", "cluster.ClusterManager"] {
+        for service in [
+            "job.JobManager",
+            "task.TaskManager",
+            "upgrade.UpgradeManager",
+            "cluster.ClusterManager",
+        ] {
             for method in peloton_proto::descriptors::methods() {
                 let path = method.grpc_path();
                 let there = !path.contains(service) || ours.iter().any(|m| m.path == path);

@@ -101,6 +101,7 @@ service! {
         stop "Stop" (StopRequest) -> StopResponse;
         restart "Restart" (RestartRequest) -> RestartResponse;
         get_status "GetStatus" (GetStatusRequest) -> GetStatusResponse;
+        get_versions "GetVersions" (GetVersionsRequest) -> GetVersionsResponse;
     }
 
     type WatchStream = watch::WatchStream;
@@ -135,6 +136,7 @@ service! {
         resume "Resume" (ResumeRequest) -> ResumeResponse;
         rollback "Rollback" (RollbackRequest) -> RollbackResponse;
         abort "Abort" (AbortRequest) -> AbortResponse;
+        get_events "GetEvents" (GetEventsRequest) -> GetEventsResponse;
     }
 }
 
