@@ -13,6 +13,10 @@ const MASS_WINDOW_MS: u64 = 60_000;
 const MASS_AT_LEAST: usize = 3;
 /// An agent seen within this time counts as there, in milliseconds; every sweep shows those with room.
 const SEEN_LATELY_MS: u64 = 600_000;
+/// An agent that Mesos waits for after a fail-over counts as away after this long, in milliseconds: at the
+/// latest by then, where nobody configured Mesos otherwise, it says so itself. Of one that was marked gone
+/// before it was back it never says anything else, until its next fail-over (MESOS-9739).
+const EXPECTED_MS: u64 = 600_000;
 /// An agent on which nothing is and that was not seen for this long is forgotten, in milliseconds.
 const FORGET_AGENT_MS: u64 = 3_600_000;
 
@@ -47,6 +51,8 @@ pub(crate) struct Agent {
     pub(crate) dirty: bool,
     /// Since when Mesos cannot reach it, or does not know it.
     pub(crate) away_since: Option<UnixMs>,
+    /// Since when Mesos waits for it after a fail-over, as far as it said so.
+    expected_since: Option<UnixMs>,
     /// When Mesos last said that it is there: by an offer, a live task, or an answer about one.
     pub(crate) seen_at: UnixMs,
     /// When it was last offered.
@@ -62,6 +68,7 @@ impl Agent {
             changed: true,
             dirty: false,
             away_since: None,
+            expected_since: None,
             seen_at: 0,
             offered_at: 0,
         }
@@ -83,6 +90,7 @@ pub(crate) struct Ctx {
     /// Questions of this step, asked together at its end.
     pub(crate) ask_tasks: BTreeMap<TaskId, Option<AgentId>>,
     pub(crate) ask_operations: Vec<(String, AgentId)>,
+    pub(crate) ask_agents: BTreeSet<AgentId>,
     /// Agents that are gone for good, to be dealt with at the end of the step.
     pub(crate) gone_agents: BTreeSet<AgentId>,
     /// Answers of this step about mass outages.
@@ -110,6 +118,7 @@ impl Ctx {
             subscribed_at: 0,
             ask_tasks: BTreeMap::new(),
             ask_operations: Vec::new(),
+            ask_agents: BTreeSet::new(),
             gone_agents: BTreeSet::new(),
             mass: BTreeMap::new(),
             held_back_at: None,
@@ -160,6 +169,7 @@ impl Ctx {
         let now = self.now;
         let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent::new(record.clone()));
         agent.away_since = None;
+        agent.expected_since = None;
         agent.seen_at = now;
         agent.offered_at = now;
         if agent.record != *record {
@@ -179,8 +189,24 @@ impl Ctx {
     pub(crate) fn agent_is_there(&mut self, id: &AgentId) {
         if let Some(agent) = self.agents.get_mut(id) {
             agent.away_since = None;
+            agent.expected_since = None;
             agent.seen_at = self.now;
         }
+    }
+
+    /// Mesos waits for the agent after a fail-over; whether it has done so for too long, and the agent counts
+    /// as away.
+    pub(crate) fn agent_is_expected(&mut self, id: &AgentId) -> bool {
+        let (now, begun) = (self.now, self.subscribed_at);
+        let Some(agent) = self.agents.get_mut(id) else { return false };
+        // What was said in an earlier session may have been about an earlier fail-over.
+        let since = agent.expected_since.filter(|since| *since >= begun).unwrap_or(now);
+        agent.expected_since = Some(since);
+        let overdue = now >= since + EXPECTED_MS;
+        if overdue {
+            self.agent_is_away(id, since);
+        }
+        overdue
     }
 
     /// Mesos cannot reach the agent, or does not know it.
@@ -262,7 +288,10 @@ impl Ctx {
         if !tasks.is_empty() {
             self.effect(Effect::Reconcile(tasks));
         }
-        let operations = std::mem::take(&mut self.ask_operations);
+        let mut operations = std::mem::take(&mut self.ask_operations);
+        let agents = std::mem::take(&mut self.ask_agents).into_iter();
+        // There is no such operation: the answer about it is one about its agent.
+        operations.extend(agents.map(|agent| (format!("agent/{agent}"), agent)));
         if !operations.is_empty() {
             self.effect(Effect::ReconcileOperations(operations));
         }

@@ -184,6 +184,8 @@ pub enum OperationState {
     Unknown,
     /// Its agent is gone for good, and the reservation with it.
     Gone,
+    /// Mesos has failed over since, and waits for the agent.
+    Recovering,
 }
 
 /// An operation status update.

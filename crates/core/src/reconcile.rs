@@ -2,10 +2,12 @@
 //! it has answered, and for every task that it knows of.
 
 use crate::ctx::Timer;
+use crate::input::{StatusUpdate, TaskStatus};
 use crate::instance::Ended;
+use crate::job::Job;
 use crate::output::Effect;
 use crate::shard::Shard;
-use peloton_model::{AgentId, TaskId};
+use peloton_model::{AgentId, JobId, TaskId};
 use std::collections::BTreeMap;
 
 /// The first and the longest wait before Mesos is asked again, in milliseconds, as its documentation
@@ -52,16 +54,41 @@ impl Shard {
         if self.ctx.connected && !self.reconcile.waiting.is_empty() {
             self.reconcile.again_ms = (self.reconcile.again_ms * 2).min(ASK_AGAIN_MS.1);
             self.ask_for_tasks();
+            // Of tasks on agents that it waits for after a fail-over Mesos does not say a word; of
+            // operations it does.
+            let silent = self.reconcile.waiting.values().flatten().cloned();
+            self.ctx.ask_agents.extend(silent);
+        }
+    }
+
+    /// Mesos waits for an agent after a fail-over. If it does so for too long, the tasks that it does not
+    /// answer for are out of reach.
+    pub(crate) fn agent_is_expected(&mut self, agent: &AgentId) {
+        if !self.ctx.agent_is_expected(agent) {
+            return;
+        }
+        for (task, of) in &self.reconcile.waiting {
+            if of.as_ref() != Some(agent) || !is_current(&self.jobs, task) {
+                continue;
+            }
+            let Some(job) = self.jobs.get_mut(&task.job) else { continue };
+            let update = StatusUpdate {
+                task: task.to_string(),
+                status: TaskStatus::Unreachable,
+                agent: of.clone(),
+                uuid: None,
+                healthy: None,
+                message: Some("Mesos has failed over, and its agent is not back since".to_owned()),
+                reason: None,
+                exit_status: None,
+            };
+            job.out_of_reach(task.instance, &update, &mut self.ctx);
         }
     }
 
     fn ask_for_tasks(&mut self) {
         let jobs = &self.jobs;
-        self.reconcile.waiting.retain(|task, _| {
-            jobs.get(&task.job)
-                .and_then(|job| job.instances.get(task.instance as usize))
-                .is_some_and(|x| x.record.run == task.run && x.record.state.is_live())
-        });
+        self.reconcile.waiting.retain(|task, _| is_current(jobs, task));
         let all: Vec<_> = self
             .reconcile
             .waiting
@@ -90,4 +117,11 @@ impl Shard {
             }
         }
     }
+}
+
+/// Whether a task is the one that its instance runs, or may.
+fn is_current(jobs: &BTreeMap<JobId, Job>, task: &TaskId) -> bool {
+    jobs.get(&task.job)
+        .and_then(|job| job.instances.get(task.instance as usize))
+        .is_some_and(|x| x.record.run == task.run && x.record.state.is_live())
 }

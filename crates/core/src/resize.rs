@@ -190,7 +190,7 @@ impl Job {
             return;
         }
         match update.state {
-            OperationState::Pending | OperationState::Gone => return,
+            OperationState::Pending | OperationState::Recovering | OperationState::Gone => return,
             OperationState::Finished => {
                 if let Some(resize) = held.record.resize.take() {
                     held.record.set_reserved(resize.to);

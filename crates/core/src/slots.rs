@@ -311,6 +311,7 @@ impl Job {
         {
             // Nothing is known of the agent in this session: ask, and look again.
             self.ask_about_agent(i, ctx);
+            ctx.ask_agents.insert(agent);
             self.arm_instance(i, ctx.now + ASK_AGAIN_MS.0, ctx);
         } else {
             self.release_slot(i, slot, ctx);
@@ -356,7 +357,7 @@ impl Job {
         let (i, slot) = (name.instance, name.slot);
         let Some(held) = self.slots.get(&(i, slot)) else { return };
         match update.state {
-            OperationState::Pending => {}
+            OperationState::Pending | OperationState::Recovering => {}
             OperationState::Finished => self.slot_is_there(i, slot, ctx),
             OperationState::Gone => self.lose_slot(i, slot, ctx),
             // The launch that came with it fails by itself, and tells.
@@ -394,7 +395,7 @@ impl Job {
             }
             // It will be offered again.
             OperationState::Failed => ctx.want_offers_now(),
-            OperationState::Pending => {}
+            OperationState::Pending | OperationState::Recovering => {}
         }
     }
 
@@ -415,6 +416,11 @@ impl Job {
 impl Shard {
     /// The status of an operation.
     pub(crate) fn operation(&mut self, update: OperationUpdate) {
+        if let Some(agent) = &update.agent
+            && update.state == OperationState::Recovering
+        {
+            self.agent_is_expected(agent);
+        }
         if let Some((does, name)) = parse_operation(&update.id)
             && let Some(job) = self.jobs.get_mut(&name.job)
         {

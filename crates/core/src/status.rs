@@ -151,7 +151,7 @@ impl Job {
     }
 
     /// The agent is partitioned away, or not back yet after a fail-over of Mesos: the task may well run.
-    fn out_of_reach(&mut self, i: InstanceId, update: &StatusUpdate, ctx: &mut Ctx) {
+    pub(crate) fn out_of_reach(&mut self, i: InstanceId, update: &StatusUpdate, ctx: &mut Ctx) {
         let now = ctx.now;
         let Some(instance) = self.instances.get_mut(i as usize) else { return };
         instance.away_at = now;

@@ -216,9 +216,26 @@ impl Scene {
         self.store.iter().filter_map(slot).collect()
     }
 
+    /// Mesos has failed over, waits for all agents, and says nothing else, for so many minutes.
+    fn expects(&mut self, minutes: u64) {
+        for _ in 0..minutes {
+            self.effects.clear();
+            self.pass(60_000);
+            // Of two questions with one id, one goes.
+            let questions: BTreeMap<_, _> = self.questions_and_agents().into_iter().collect();
+            for (question, agent) in questions {
+                self.operation(&question, OperationState::Recovering, agent.as_str());
+            }
+        }
+    }
+
     fn questions(&self) -> Vec<String> {
+        self.questions_and_agents().into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn questions_and_agents(&self) -> Vec<(String, AgentId)> {
         let of = |effect: &Effect| match effect {
-            Effect::ReconcileOperations(all) => all.iter().map(|(id, _)| id.clone()).collect(),
+            Effect::ReconcileOperations(all) => all.clone(),
             _ => Vec::new(),
         };
         self.effects.iter().flat_map(of).collect()
@@ -451,4 +468,55 @@ fn two_pieces_of_a_leak_are_released_by_two_operations() {
         })
         .collect();
     assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+}
+
+/// Of one that was marked gone before it was back Mesos never says anything else, until its next fail-over
+/// (MESOS-9739).
+#[test]
+fn an_agent_that_mesos_waits_for_without_end_is_replaced() {
+    let mut scene = Scene::running(2);
+    scene.disconnect();
+    scene.subscribe();
+    scene.expects(9);
+    // Until then Mesos waits for any agent.
+    assert_eq!(scene.instance(0).unreachable_since, None);
+    scene.expects(9);
+    assert_eq!(scene.states(2), [TaskState::Scheduling; 2]);
+    let released = ["0/1", "1/1"].map(|slot| (slot.to_owned(), SlotState::Releasing));
+    assert_eq!(scene.slots(), released);
+    scene.expects(70);
+    assert_eq!(scene.slots(), []);
+}
+
+#[test]
+fn an_agent_that_is_back_in_time_is_not_replaced() {
+    let mut scene = Scene::running(1);
+    scene.disconnect();
+    scene.subscribe();
+    scene.expects(8);
+    scene.disconnect();
+    scene.subscribe();
+    // Another fail-over, another time to wait.
+    scene.expects(8);
+    assert_eq!(scene.instance(0).unreachable_since, None);
+    scene.expects(6);
+    assert!(scene.instance(0).unreachable_since.is_some());
+    scene.status("j-0-1", TaskStatus::Running, "a00");
+    assert_eq!(scene.instance(0).unreachable_since, None);
+    scene.expects(60);
+    assert_eq!(scene.states(1), [TaskState::Running]);
+}
+
+#[test]
+fn a_slot_on_an_agent_that_mesos_waits_for_without_end_is_not_waited_for() {
+    let mut scene = Scene::running(1);
+    scene.status("j-0-1", TaskStatus::Failed, "a00");
+    scene.disconnect();
+    scene.subscribe();
+    scene.expects(20);
+    assert_eq!(scene.instance(0).slot, None);
+    scene.expects(70);
+    assert_eq!(scene.slots(), []);
+    scene.offers("b", 150, vec![]);
+    assert_eq!(scene.instance(0).agent.unwrap().as_str(), "b");
 }

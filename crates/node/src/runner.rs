@@ -273,6 +273,7 @@ impl Runner {
             Ok(()) => tracing::info!(shard = %self.shard, "the shard is given up"),
             Err(error) => {
                 past.released = None;
+                self.phase(ShardPhase::Failing { why: error.to_string() });
                 tracing::warn!(shard = %self.shard, %error, "the shard is not given up");
             }
         }

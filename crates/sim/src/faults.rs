@@ -2,9 +2,9 @@
 
 use crate::link::Way;
 use crate::mesos::agent;
-use crate::plan::Fault;
+use crate::plan::{Fault, Plan};
 use crate::world::{Undo, World};
-use peloton_mesos_sim::{AgentIndex, TaskReport};
+use peloton_mesos_sim::{AgentIndex, AgentSpec, TaskReport};
 use peloton_proto::mesos::v1;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -18,27 +18,33 @@ enum AgentIs {
     Lost,
 }
 
-/// All agents, also those that were lost.
+/// All agents, also those that were lost, each with the first one in whose place it is.
 #[derive(Debug)]
-pub(crate) struct Agents(Vec<AgentIs>);
+pub(crate) struct Agents(Vec<(AgentIs, u32)>);
 
 impl Agents {
     pub(crate) fn new(count: u32) -> Self {
-        Self(vec![AgentIs::Well; count as usize])
+        Self((0..count).map(|index| (AgentIs::Well, index)).collect())
     }
 
-    fn well(&self) -> Vec<u32> {
-        (0..).zip(&self.0).filter(|(_, is)| **is == AgentIs::Well).map(|(i, _)| i).collect()
+    fn all(&self, state: AgentIs) -> Vec<u32> {
+        (0..).zip(&self.0).filter(|(_, (is, _))| *is == state).map(|(i, _)| i).collect()
     }
 
-    fn lost(&self) -> Vec<u32> {
-        (0..).zip(&self.0).filter(|(_, is)| **is == AgentIs::Lost).map(|(i, _)| i).collect()
-    }
-
-    fn set(&mut self, index: u32, is: AgentIs) {
-        if let Some(agent) = self.0.get_mut(index as usize) {
-            *agent = is;
+    fn set(&mut self, index: u32, state: AgentIs) {
+        if let Some((is, _)) = self.0.get_mut(index as usize) {
+            *is = state;
         }
+    }
+
+    /// Puts another agent in the place of one that is lost. It is as large as that was: users ask for as
+    /// much as a small cluster has, and would wait for ever if it shrank.
+    fn replace(&mut self, lost: u32, plan: &Plan) -> AgentSpec {
+        self.set(lost, AgentIs::Lost);
+        let first = self.0.get(lost as usize).map_or(lost, |(_, first)| *first);
+        let next = self.0.len() as u32;
+        self.0.push((AgentIs::Well, first));
+        AgentSpec { resources: agent(first, plan).resources, ..agent(next, plan) }
     }
 }
 
@@ -166,7 +172,7 @@ fn task_fails(world: &mut World) -> Option<String> {
 }
 
 fn of_agent(world: &mut World, fault: Fault) -> Option<String> {
-    let well = world.agents.well();
+    let well = world.agents.all(AgentIs::Well);
     // Somebody has to be there to take what is placed anew.
     if well.len() < 2 {
         return None;
@@ -213,10 +219,7 @@ fn of_agent(world: &mut World, fault: Fault) -> Option<String> {
 
 /// Puts another agent in the place of one that is lost.
 fn replace(world: &mut World, index: u32) {
-    world.agents.set(index, AgentIs::Lost);
-    let next = world.agents.0.len() as u32;
-    world.agents.0.push(AgentIs::Well);
-    let spec = agent(next, &world.sim.plan);
+    let spec = world.agents.replace(index, &world.sim.plan);
     world.sim.with_mesos(|side| side.model.add_agent(spec));
 }
 
@@ -243,7 +246,7 @@ pub(crate) fn undo(world: &mut World, undo: &Undo) {
 
 /// An operator says what machines are lost for ever.
 pub(crate) fn operator_helps(world: &mut World) {
-    for index in world.agents.lost() {
+    for index in world.agents.all(AgentIs::Lost) {
         let done = world.sim.with_mesos(|side| {
             let id = crate::ground::agent_id(&side.model, index)?;
             Some(side.model.mark_agent_gone(&id))
@@ -261,5 +264,25 @@ pub(crate) fn heal_all(world: &mut World) {
         if gone {
             world.undo_now(Undo::StartMaster(number));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_does_not_shrink_when_agents_are_lost() {
+        let plan = Plan::new(7);
+        let mut agents = Agents::new(3);
+        let mut lost = 1;
+        for next in 3..7 {
+            let spec = agents.replace(lost, &plan);
+            assert_eq!(spec.resources, agent(1, &plan).resources);
+            assert_eq!(spec.hostname, format!("agent{next}"));
+            lost = next;
+        }
+        assert_eq!(agents.all(AgentIs::Well), [0, 2, 6]);
+        assert_eq!(agents.all(AgentIs::Lost), [1, 3, 4, 5]);
     }
 }

@@ -15,10 +15,15 @@ fn is_ours(id: &str) -> bool {
 
 /// The tasks of Peloton that run, on agents that Mesos can reach or not.
 pub(crate) fn live_tasks(model: &Mesos) -> Vec<String> {
+    live_tasks_and_agents(model).into_iter().map(|(id, _)| id).collect()
+}
+
+/// The same, with the ids of the agents.
+pub(crate) fn live_tasks_and_agents(model: &Mesos) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (_, agent) in model.agents() {
-        let ids = agent.tasks().map(|(meta, _)| meta.id.to_string());
-        all.extend(ids.filter(|id| is_ours(id)));
+        let tasks = agent.tasks().filter(|(meta, _)| is_ours(&meta.id));
+        all.extend(tasks.map(|(meta, _)| (meta.id.to_string(), meta.agent_id.to_string())));
     }
     all
 }

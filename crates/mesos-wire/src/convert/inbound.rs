@@ -226,10 +226,10 @@ fn operation(status: mesos::OperationStatus) -> Option<OperationUpdate> {
         }
         State::OperationGoneByOperator => OperationState::Gone,
         State::OperationUnknown => OperationState::Unknown,
-        State::OperationUnsupported
-        | State::OperationPending
-        | State::OperationUnreachable
-        | State::OperationRecovering => OperationState::Pending,
+        State::OperationRecovering => OperationState::Recovering,
+        State::OperationUnsupported | State::OperationPending | State::OperationUnreachable => {
+            OperationState::Pending
+        }
     };
     Some(OperationUpdate {
         id: status.operation_id?.value,

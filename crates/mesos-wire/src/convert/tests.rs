@@ -246,3 +246,22 @@ fn reservations_of_another_cluster_are_named_and_left_alone() {
     assert!(offers[0].reserved.is_empty() && offers[0].free.is_empty());
     assert_eq!(foreign, BTreeSet::from(["c2".to_owned()]));
 }
+
+#[test]
+fn that_mesos_waits_for_an_agent_is_told() {
+    let mut status = mesos::OperationStatus {
+        operation_id: Some(mesos::OperationId { value: "agent".to_owned() }),
+        agent_id: Some(mesos::AgentId { value: "a1".to_owned() }),
+        ..Default::default()
+    };
+    status.set_state(mesos::OperationState::OperationRecovering);
+    let update = events::UpdateOperationStatus { status: Some(status) };
+    let told = event_of(Event {
+        r#type: Some(events::Type::UpdateOperationStatus as i32),
+        update_operation_status: Some(update),
+        ..Default::default()
+    });
+    let Some(MesosEvent::Operation(told)) = told else { panic!("no operation") };
+    assert_eq!(told.state, peloton_core::OperationState::Recovering);
+    assert_eq!(told.agent, Some(AgentId::new("a1")));
+}

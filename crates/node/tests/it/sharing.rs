@@ -223,3 +223,44 @@ async fn a_master_that_does_not_claim_what_is_for_it_does_not_keep_others_from_i
     let owners = world.owners().await;
     assert!(owners.iter().all(|o| o.is_some()), "{owners:?}");
 }
+
+/// Else it takes what it said before for what is stored, and never has a shard again.
+#[tokio::test(start_paused = true)]
+async fn who_changed_its_mind_before_it_heard_an_answer_says_so() {
+    let world = World::new();
+    let (a, b) = (world.start("a"), world.start("b"));
+    world.served_by(&[&a, &b]).await;
+    sleep(secs(30)).await;
+    a.line.only_refusals.store(true, SeqCst);
+    a.cut_from_mesos(true);
+    world.served_by(&[&b]).await;
+    a.cut_from_mesos(false);
+    sleep(secs(30)).await;
+    // It accepts again, and what it heard of last is that this is stored.
+    assert!(!b.node.cluster().borrow().members["a"].record.accepting);
+    a.line.only_refusals.store(false, SeqCst);
+    let took = world.served_by(&[&a, &b]).await;
+    assert!(took < secs(5), "{took:?}");
+}
+
+/// Else nobody runs it: its owner takes it for given up, and for the others it is owned.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_could_not_be_given_up_is_given_up_later() {
+    let world = World::new();
+    let a = world.start("a");
+    world.served_by(&[&a]).await;
+    sleep(secs(30)).await;
+    let b = world.start("b");
+    sleep(ms(1_500)).await;
+    // Just before it is to give up half of what it has. Its lease lives on, and it does not know.
+    a.line.refuse.store(true, SeqCst);
+    a.line.lose_of_renewals.store(true, SeqCst);
+    sleep(secs(5)).await;
+    assert!(world.owners().await.iter().all(|owner| owner.as_deref() == Some("a")));
+    let phases: Vec<_> = a.node.status().into_iter().map(|status| status.phase).collect();
+    assert!(phases.iter().all(|phase| *phase != ShardPhase::Running), "{phases:?}");
+    a.line.refuse.store(false, SeqCst);
+    a.line.lose_of_renewals.store(false, SeqCst);
+    let took = world.served_by(&[&a, &b]).await;
+    assert!(took < secs(5), "{took:?}");
+}

@@ -8,13 +8,13 @@ use peloton_mesos::{
     TransportError,
 };
 use peloton_mesos_wire::{calls::PROTOBUF, recordio};
-use peloton_model::ShardId;
+use peloton_model::{MemberRecord, ShardId, decode_record};
 use peloton_node::{Environment, MesosProbe, Node, Options, Sharing};
 use peloton_proto::mesos::v1::FrameworkId;
 use peloton_proto::mesos::v1::scheduler::{Call, Event, event};
 use peloton_store::{
     BoxFuture, GetResponse, Health, Key, KeyRange, LeaseGrant, LeaseId, Limits, MemoryState,
-    MemoryStore, RangeRequest, RangeResponse, Revision, Store, StoreError, Txn, TxnResult,
+    MemoryStore, Op, RangeRequest, RangeResponse, Revision, Store, StoreError, Txn, TxnResult,
     WatchStream, keys,
 };
 use prost::Message as _;
@@ -38,8 +38,14 @@ pub(crate) struct Line {
     cut: AtomicBool,
     /// So many of the next commits lose their answer; every second of them does not happen.
     pub(crate) lose: AtomicU32,
+    /// Commits are refused.
+    pub(crate) refuse: AtomicBool,
+    /// That a member accepts shards is not stored; that it does not is, and the answer gets lost.
+    pub(crate) only_refusals: AtomicBool,
     /// So many of the next renewals of the lease are never answered.
     pub(crate) lose_renewals: AtomicU32,
+    /// Renewals happen, and the answers get lost.
+    pub(crate) lose_of_renewals: AtomicBool,
 }
 
 impl Line {
@@ -61,6 +67,12 @@ fn take_one(from: &AtomicU32) -> Option<u32> {
     from.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).ok()
 }
 
+/// The record of a member that is written.
+fn member(op: &Op) -> Option<MemberRecord> {
+    let Op::Put { key, value, .. } = op else { return None };
+    keys::members().contains(key).then(|| decode_record(value).unwrap())
+}
+
 impl Store for Line {
     fn limits(&self) -> Limits {
         self.inner.limits()
@@ -77,6 +89,18 @@ impl Store for Line {
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>> {
         Box::pin(async move {
             self.pass().await;
+            let planted = || "planted".to_owned();
+            if self.refuse.load(SeqCst) {
+                return Err(StoreError::Unavailable { reason: planted() });
+            }
+            if self.only_refusals.load(SeqCst)
+                && let Some(member) = txn.then.iter().find_map(member)
+            {
+                if !member.accepting {
+                    self.inner.commit(txn).await?;
+                }
+                return Err(StoreError::Unknown { reason: planted() });
+            }
             let lost = take_one(&self.lose);
             if lost.is_none_or(|left| left % 2 == 0) {
                 let result = self.inner.commit(txn).await;
@@ -84,7 +108,7 @@ impl Store for Line {
                     return result;
                 }
             }
-            Err(StoreError::Unknown { reason: "planted".to_owned() })
+            Err(StoreError::Unknown { reason: planted() })
         })
     }
     fn watch(&self, range: KeyRange, from: Revision) -> WatchStream {
@@ -99,7 +123,11 @@ impl Store for Line {
             if take_one(&self.lose_renewals).is_some() {
                 std::future::pending::<()>().await;
             }
-            self.inner.lease_keep_alive(id).await
+            let renewed = self.inner.lease_keep_alive(id).await;
+            if self.lose_of_renewals.load(SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            renewed
         })
     }
     fn lease_revoke(&self, id: LeaseId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -282,7 +310,10 @@ impl World {
             begun: self.begun,
             cut: AtomicBool::new(false),
             lose: AtomicU32::new(lose),
+            refuse: AtomicBool::new(false),
+            only_refusals: AtomicBool::new(false),
             lose_renewals: AtomicU32::new(0),
+            lose_of_renewals: AtomicBool::new(false),
         });
         let wire = Arc::new(Wire {
             master: name.to_owned(),

@@ -44,7 +44,7 @@ fn one_on_each(cluster: &Cluster) -> (Job<'_>, BTreeMap<u32, Task>) {
 
 fn end(job: &Job<'_>, audit: &Audit, tasks: &BTreeMap<u32, Task>) {
     audit.wait_tasks(&tasks.values().map(|task| task.id.clone()).collect());
-    audit.wait_slots(i64::try_from(tasks.len()).unwrap());
+    audit.wait_slots(tasks.len());
     job.delete();
     audit.wait_nothing_left();
 }

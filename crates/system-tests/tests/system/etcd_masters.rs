@@ -86,7 +86,7 @@ impl Scene {
             }
         }
         self.audit.wait_tasks(&ids.into_iter().collect());
-        self.audit.wait_slots(i64::try_from(self.jobs.len() * INSTANCES as usize).unwrap());
+        self.audit.wait_slots(self.jobs.len() * INSTANCES as usize);
     }
 
     /// Asserts that the same tasks run in the same processes, and that everybody agrees on it.

@@ -15,7 +15,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Audit, CallError, Cluster, Job, State, Watching, config, fault_lasts, shared_mesos, yarpc,
+    Audit, CallError, Cluster, Job, PATIENCE, State, Task, Watching, config, fault_lasts,
+    shared_mesos, wait_until, yarpc,
 };
 
 /// Rounds, each of seven operations: at least so many kills.
@@ -85,10 +86,18 @@ impl Storm {
         }
     }
 
-    /// Waits until the master and Mesos agree on what was asked for.
+    /// Waits until the master and Mesos agree on what was asked for. What was stopped keeps its slot, if it
+    /// had one: the request may have come before it was placed.
     fn settle(&self, job: &str, wished: &Wished) {
-        let tasks = Job::of(&self.cluster, job).wait_states(wished);
-        self.audit.wait_slots(i64::try_from(wished.len()).unwrap());
+        let job = Job::of(&self.cluster, job);
+        let tasks = job.wait_states(wished);
+        wait_until("equal slots of the master and of Mesos", PATIENCE, || {
+            let tasks = job.tasks();
+            let slots = tasks.values().filter(|task| !task.slot.is_empty()).count();
+            self.audit.has_slots(slots)
+        });
+        let homeless = |task: &&Task| task.state == State::Running && task.slot.is_empty();
+        assert_eq!(job.tasks().values().filter(homeless).count(), 0, "all run in slots");
         let running = tasks.values().filter(|task| task.state == State::Running);
         self.audit.wait_tasks(&running.map(|task| task.id.clone()).collect());
     }

@@ -65,6 +65,23 @@ impl Audit {
         Ok(sum)
     }
 
+    /// The slots that are reserved, by agent.
+    fn slots(&self) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
+        let answer = self.operator.get("/slaves").map_err(|error| error.to_string())?;
+        let prefix = format!("{}/", self.role);
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for agent in items(&answer["slaves"]) {
+            let roles = agent["reserved_resources_full"].as_object().into_iter().flatten();
+            for (_, resources) in roles.filter(|(role, _)| role.starts_with(&prefix)) {
+                let labels = items(resources)
+                    .flat_map(|resource| items(&resource["reservations"]))
+                    .map(|reservation| reservation["labels"].to_string());
+                found.entry(text(&agent["hostname"])).or_default().extend(labels);
+            }
+        }
+        Ok(found)
+    }
+
     /// How many subscriptions Mesos took for each shard's framework; empty where it does not count, as the
     /// simulated one.
     pub(crate) fn subscriptions(&self) -> Result<BTreeMap<u16, usize>, String> {
@@ -90,14 +107,23 @@ impl Audit {
 
     /// Waits until exactly so many slots of [`super::jobs::config`]'s resources are reserved.
     #[track_caller]
-    pub(crate) fn wait_slots(&self, slots: i64) {
+    pub(crate) fn wait_slots(&self, slots: usize) {
+        let what = format!("exactly {slots} slots reserved for {}", self.role);
+        wait_until(&what, PATIENCE, || self.has_slots(slots));
+    }
+
+    /// Whether exactly so many slots are reserved; else what is.
+    pub(crate) fn has_slots(&self, slots: usize) -> Result<(), String> {
         let names = [("cpus", 100), ("mem", 32_000), ("disk", 16_000)];
+        let slots = i64::try_from(slots).unwrap();
         let wanted = names.map(|(name, each)| (name.to_owned(), each * slots));
         let wanted: BTreeMap<_, _> = wanted.into_iter().filter(|(_, n)| *n != 0).collect();
-        wait_until(&format!("exactly {slots} slots reserved for {}", self.role), PATIENCE, || {
-            let found = self.reserved()?;
-            if found == wanted { Ok(()) } else { Err(format!("{found:?}, not {wanted:?}")) }
-        });
+        let found = self.reserved()?;
+        if found == wanted {
+            return Ok(());
+        }
+        let tasks = self.tasks()?;
+        Err(format!("{found:?}, not {wanted:?}; by agent {:?}; tasks {tasks:?}", self.slots()?))
     }
 
     /// Waits until exactly these tasks are there, all running.

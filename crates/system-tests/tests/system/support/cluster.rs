@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::programs::{programs, workspace};
-use super::{AnyMesos, PATIENCE, wait_until};
+use super::{AnyMesos, PATIENCE, failure, wait_until};
 
 /// How much of a log is shown when a test fails.
 const TAIL_LINES: usize = 120;
@@ -58,6 +58,7 @@ impl Cluster {
 
     /// The same, not started yet.
     pub(crate) fn stopped(mesos: &impl AnyMesos, role: &str, settings: &[&str]) -> Self {
+        failure::remember();
         let mut all = vec![SHARDS.to_owned()];
         all.push(format!("mesos.framework.role={role}"));
         all.push(format!("mesos.framework.name=Peloton {role}"));
@@ -276,8 +277,9 @@ impl Drop for Cluster {
             let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
             let _ = writeln!(
                 std::io::stderr(),
-                "--- the end of the master's log, role {}:\n{tail}\n---",
-                self.role
+                "--- the end of the master's log, role {}:\n{tail}\n--- what failed: {}",
+                self.role,
+                failure::last().unwrap_or_default()
             );
             if std::env::var_os("PELOTON_KEEP").is_some() {
                 self.directory.disable_cleanup(true);

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cluster;
+mod failure;
 mod history;
 mod jobs;
 mod masters;
