@@ -43,7 +43,7 @@ fn record(generation: u64) -> JobRecord {
 }
 
 fn input(record: JobRecord) -> Input {
-    Input::Job { id: job(), incarnation: 1, record }
+    Input::Job { id: job(), incarnation: 1, modified: 1, record }
 }
 
 fn offers() -> Vec<Offer> {

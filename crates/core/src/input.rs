@@ -26,6 +26,8 @@ pub enum Input {
         id: JobId,
         /// The create revision of its record: tells a job from a later one of the same name.
         incarnation: i64,
+        /// The revision of its record: what is decided for good on what it says is compared with it.
+        modified: i64,
         /// What users ask of it.
         record: JobRecord,
     },

@@ -18,6 +18,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(crate) struct Desired {
     pub(crate) incarnation: i64,
+    /// The revision of the record.
+    pub(crate) modified: i64,
     pub(crate) record: JobRecord,
 }
 

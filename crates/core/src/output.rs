@@ -39,8 +39,9 @@ pub enum Write {
     Run(JobId, InstanceId, RunNumber, Option<Box<RunRecord>>),
     /// All runs of an instance that was removed.
     RunsRemoved(JobId, InstanceId),
-    /// An upgrade of a job.
-    Upgrade(JobId, Version, Option<Box<UpgradeRecord>>),
+    /// An upgrade of a job. Where a revision comes along, it may only be written while the job's record is of
+    /// that one: what is given up after a success is not to be what somebody has just asked to go back to.
+    Upgrade(JobId, Version, Option<Box<UpgradeRecord>>, Option<i64>),
     /// An event of an upgrade, under its number.
     UpgradeEvent(JobId, Version, u64, Box<UpgradeEvent>),
     /// All upgrades of a job that was deleted.

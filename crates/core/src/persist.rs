@@ -36,7 +36,7 @@ pub fn encode(shard: ShardId, write: &Write) -> Result<Op, PersistError> {
         Write::RunsRemoved(job, i) => {
             Ok(Op::DeleteRange { range: keys::actual_instance_runs(s, job.as_str(), *i) })
         }
-        Write::Upgrade(job, to, record) => {
+        Write::Upgrade(job, to, record, _) => {
             put(keys::actual_upgrade(s, job.as_str(), *to), record.as_ref())
         }
         Write::UpgradeEvent(job, to, number, event) => {

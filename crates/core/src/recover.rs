@@ -54,7 +54,8 @@ impl Snapshot {
         match keys::parse(&kv.key) {
             Some(ParsedKey::DesiredJob { shard, job }) if mine(shard) => {
                 let record: JobRecord = read(kv).map_err(fail)?;
-                let desired = Desired { incarnation: kv.create_revision.0, record };
+                let (incarnation, modified) = (kv.create_revision.0, kv.mod_revision.0);
+                let desired = Desired { incarnation, modified, record };
                 self.desired.insert(id(&job)?, desired);
             }
             Some(ParsedKey::DesiredConfig { shard, job, .. }) if mine(shard) => {

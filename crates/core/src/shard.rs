@@ -143,8 +143,8 @@ impl Shard {
         self.ctx.now = self.ctx.now.max(now);
         match input {
             Input::Config { job, version, config } => self.config_stored(&job, version, config),
-            Input::Job { id, incarnation, record } => {
-                self.job_stored(&id, Desired { incarnation, record });
+            Input::Job { id, incarnation, modified, record } => {
+                self.job_stored(&id, Desired { incarnation, modified, record });
             }
             Input::JobRemoved(id) => self.job_removed(&id),
             Input::Mesos(event) => self.mesos(event),

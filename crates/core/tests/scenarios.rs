@@ -110,7 +110,7 @@ impl Scene {
         let key = keys::desired_job(0, "j");
         self.put(key.clone(), encode_record(&record).unwrap());
         let incarnation = self.store[&key].1;
-        self.step(Input::Job { id, incarnation, record });
+        self.step(Input::Job { id, incarnation, modified: self.revision, record });
     }
 
     fn stop_all(&mut self, count: u32) {
@@ -119,7 +119,7 @@ impl Scene {
         let (id, key) = (JobId::new("j").unwrap(), keys::desired_job(0, "j"));
         self.put(key.clone(), encode_record(&record).unwrap());
         let incarnation = self.store[&key].1;
-        self.step(Input::Job { id, incarnation, record });
+        self.step(Input::Job { id, incarnation, modified: self.revision, record });
     }
 
     fn offer(&self, agent: &str, cpus: u64, reserved: Vec<Reserved>) -> Offer {

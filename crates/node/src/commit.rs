@@ -6,7 +6,7 @@
 
 use peloton_core::{Effect, Output, PersistError, Write, encode};
 use peloton_model::ShardId;
-use peloton_store::{Key, KeyRange, Limits, Op};
+use peloton_store::{Key, KeyRange, Limits, Op, Revision, keys};
 use std::collections::{HashMap, VecDeque};
 
 /// Operations in one transaction at most, whatever the back end takes: a commit of this size takes some
@@ -24,6 +24,8 @@ pub(crate) struct Pending {
     durable: u64,
     /// Writes of the batch that is being committed.
     in_flight: usize,
+    /// What has to be unchanged for that batch, besides ownership and fence.
+    guards: Vec<(Key, Revision)>,
 }
 
 /// Operations for one transaction.
@@ -45,6 +47,11 @@ impl Pending {
         let after = output.after.drain(..).map(|writes| before + writes as u64);
         let effects = output.effects.drain(..).zip(after);
         self.effects.extend(effects.map(|(effect, after)| (after, epoch, effect)));
+    }
+
+    /// Keys that have to be of these revisions for the batch that was handed out last.
+    pub(crate) fn guards(&self) -> &[(Key, Revision)] {
+        &self.guards
     }
 
     /// Writes that are not durable yet.
@@ -102,6 +109,8 @@ impl Pending {
             }
         }
         self.in_flight = batch.writes;
+        let carried = self.writes.iter().take(batch.writes);
+        self.guards = carried.filter_map(|write| guard(shard, write)).collect();
         Ok(batch.ops.into_iter().flatten().collect())
     }
 
@@ -153,6 +162,12 @@ impl Batch {
         }
         self.ops.push(Some(op));
     }
+}
+
+/// The key and revision without which a write may not be made.
+fn guard(shard: ShardId, write: &Write) -> Option<(Key, Revision)> {
+    let Write::Upgrade(job, _, _, Some(modified)) = write else { return None };
+    Some((keys::desired_job(shard.0, job.as_str()), Revision(*modified)))
 }
 
 fn size(op: &Op) -> usize {

@@ -20,7 +20,8 @@ use peloton_mesos_wire::convert::{self, Identity};
 use peloton_model::{ConfigRecord, FrameworkId, JobId, decode_record};
 use peloton_store::keys::{self, ParsedKey};
 use peloton_store::{
-    BoxFuture, Event, KeyValue, Op, Revision, StoreError, Txn, TxnResult, WatchBatch, WatchStream,
+    BoxFuture, Event, Key, KeyValue, Op, Revision, StoreError, Txn, TxnResult, WatchBatch,
+    WatchStream,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub(crate) const OUTBOX_AGAIN: Duration = Duration::from_millis(5);
 pub(crate) struct InFlight {
     future: BoxFuture<'static, Result<TxnResult, StoreError>>,
     ops: Vec<Op>,
+    /// Keys that must be of these revisions.
+    guards: Vec<(Key, Revision)>,
     /// What it writes into the fence: tells it from every other.
     mark: String,
     /// Whether an earlier try of it may have happened.
@@ -231,7 +234,8 @@ impl<'a> Run<'a> {
             let ops = self.pending.next_batch(self.runner.shard, &limits)?;
             if !ops.is_empty() {
                 let mark = format!("{} {}", self.runner.options.master, self.commits);
-                self.commit(ops, mark, false, Duration::ZERO);
+                let guards = self.pending.guards().to_vec();
+                self.commit((ops, guards), mark, false, Duration::ZERO);
             } else if self.pending.has_writes() {
                 // Everything in the batch cancelled out.
                 self.pending.committed();
@@ -240,7 +244,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn commit(&mut self, ops: Vec<Op>, mark: String, doubtful: bool, wait: Duration) {
+    fn commit(
+        &mut self,
+        (ops, guards): (Vec<Op>, Vec<(Key, Revision)>),
+        mark: String,
+        doubtful: bool,
+        wait: Duration,
+    ) {
         let shard = self.runner.shard.0;
         let mut txn = Txn::new()
             .when_unchanged(keys::owner(shard), self.claim.owner)
@@ -249,6 +259,9 @@ impl<'a> Run<'a> {
         if self.runner.has(peloton_core::Bug::CommitWithoutFence) {
             txn.compares.truncate(1);
         }
+        for (key, revision) in &guards {
+            txn = txn.when_unchanged(key.clone(), *revision);
+        }
         txn.then.clone_from(&ops);
         let txn = txn.put(keys::actual_fence(shard), mark.clone());
         let store = self.runner.store.clone();
@@ -256,7 +269,7 @@ impl<'a> Run<'a> {
             sleep(wait).await;
             store.commit(txn).await
         });
-        self.in_flight = Some(InFlight { future, ops, mark, doubtful, wait });
+        self.in_flight = Some(InFlight { future, ops, guards, mark, doubtful, wait });
     }
 
     pub(crate) fn committed(
@@ -266,12 +279,16 @@ impl<'a> Run<'a> {
         let Some(done) = self.in_flight.take() else { return Ok(()) };
         match result {
             Ok(TxnResult::Committed { revision }) => self.is_durable(revision),
-            Ok(TxnResult::Conflict { current, .. }) => {
-                // The order is that of the compares: ownership, fence.
+            Ok(TxnResult::Conflict { current, failed, .. }) => {
+                // The order is that of the compares: ownership, fence, then what else was compared. Where only
+                // that differs, the next run begins with what it says now.
                 let fence = current.into_iter().nth(1).flatten();
                 match fence.filter(|kv| done.doubtful && kv.value == done.mark.as_bytes()) {
                     // An earlier try had happened; its answer got lost.
                     Some(kv) => self.is_durable(kv.mod_revision),
+                    None if failed.iter().all(|compare| *compare > 1) => {
+                        return Err(RunError::Overtaken);
+                    }
                     None => return Err(RunError::Deposed),
                 }
             }
@@ -283,7 +300,7 @@ impl<'a> Run<'a> {
                 self.store_problem = Some(error.to_string());
                 let wait = (done.wait * 2).clamp(AGAIN.0, AGAIN.1);
                 let wait = self.runner.environment.jitter(self.runner.shard, wait);
-                self.commit(done.ops, done.mark, doubtful, wait);
+                self.commit((done.ops, done.guards), done.mark, doubtful, wait);
             }
             Err(error) => return Err(error.into()),
         }
@@ -413,7 +430,8 @@ impl<'a> Run<'a> {
                 Event::Put(kv) => {
                     if let Some(ParsedKey::DesiredJob { job, .. }) = keys::parse(&kv.key) {
                         let incarnation = kv.create_revision.0;
-                        self.step(Input::Job { id: id(&job)?, incarnation, record: read(kv)? });
+                        let (modified, record) = (kv.mod_revision.0, read(kv)?);
+                        self.step(Input::Job { id: id(&job)?, incarnation, modified, record });
                     }
                 }
                 Event::Delete { key, .. } => {

@@ -34,6 +34,8 @@ pub(crate) enum RunError {
     LeaseLost,
     #[error("another master owns the shard")]
     Deposed,
+    #[error("a job was changed while the success of its upgrade was being written")]
+    Overtaken,
     #[error(
         "a second scheduler uses the shard's framework id; is another cluster's master running with this store's copy?"
     )]

@@ -169,7 +169,7 @@ impl Job {
         {
             let Some((oldest, _)) = self.upgrades.pop_first() else { return };
             ctx.writes.push(Write::EventsRemoved(self.id.clone(), Some(oldest)));
-            ctx.writes.push(Write::Upgrade(self.id.clone(), oldest, None));
+            ctx.writes.push(Write::Upgrade(self.id.clone(), oldest, None, None));
         }
     }
 

@@ -261,6 +261,8 @@ impl Job {
         upgrade.written = Some(upgrade.record.clone());
         let record = upgrade.record.clone();
         self.upgrades.insert(record.to, record.clone());
-        ctx.writes.push(Write::Upgrade(self.id.clone(), record.to, Some(Box::new(record))));
+        let succeeds = record.state == UpgradeState::Succeeded;
+        let guard = self.desired.as_ref().filter(|_| succeeds).map(|desired| desired.modified);
+        ctx.writes.push(Write::Upgrade(self.id.clone(), record.to, Some(Box::new(record)), guard));
     }
 }

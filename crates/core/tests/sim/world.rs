@@ -423,7 +423,8 @@ impl World {
         self.apply(Op::Put { key: key.clone(), value, lease: None });
         let incarnation = self.store[&key].1;
         self.desired.insert(id.clone(), record.clone());
-        self.input(Input::Job { id: id.clone(), incarnation, record });
+        let modified = self.revision;
+        self.input(Input::Job { id: id.clone(), incarnation, modified, record });
     }
 
     fn delete(&mut self, id: &JobId) {
