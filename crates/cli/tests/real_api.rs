@@ -129,7 +129,22 @@ fn updates_keep_to_what_needs_no_upgrade() {
     assert!(master.fails(&format!("{more} 7"), 4).contains("has version 1, not 7"));
     let stderr = master.fails("job update hello-service -f original-2016.yaml", 4);
     assert!(stderr.contains("command"), "{stderr}");
+    let upgrade = "`peloton upgrade create hello-service -f original-2016.yaml`";
+    assert!(stderr.contains(upgrade), "{stderr}");
     assert_eq!(master.json("job get hello-service")["changeLog"]["version"], 1);
+}
+
+#[test]
+fn a_file_does_not_differ_from_the_job_that_it_made() {
+    let master = Master::start();
+    for file in ["service.yaml", "batch.yaml"] {
+        master.ok(&format!("job create -f {file}"));
+        let diff = master.json(&format!("job diff -f {file}"));
+        assert_eq!(diff["changes"], serde_json::json!([]), "{file}");
+    }
+    let other = master.json("job diff hello-service -f original-2016.yaml");
+    let fields = other["changes"].as_array().unwrap().iter().map(|change| &change["field"]);
+    assert!(fields.into_iter().any(|field| field == "command.value"), "{other}");
 }
 
 #[test]
