@@ -196,6 +196,39 @@ fn upgrades_have_the_numbers_of_2016() {
          AbortResponse: notFound 1 UpgradeNotFound, invalidState 2 InvalidState
          InvalidState: workflowId 1 WorkflowID, invalidState 2 enum",
     );
+    // Ours.
+    assert_fields(
+        "peloton.upgrade",
+        "UpgradeOptions: maxInstanceRetries 20 uint32, maxFailedInstances 21 uint32, healthDeadlineSecs 22 uint64
+         UpgradeOptions: minHealthySecs 23 uint64, placementDeadlineSecs 24 uint64, rollbackOnFailure 25 bool
+         UpgradeOptions: startPaused 26 bool
+         UpgradeSpec: expectedVersion 20 uint64, replace 21 bool
+         UpgradeInfo: jobId 20 peloton.job.JobID, fromVersion 21 uint64, toVersion 22 uint64, numTasksFailed 23 int32
+         UpgradeInfo: message 24 string, createdAt 25 int64, updatedAt 26 int64, rollingBack 27 bool, failure 28 string
+         UpgradeInfo: finishedAt 29 int64, createdBy 30 string, options 31 UpgradeOptions, displaced 32 uint32*
+         UpgradeInfo: displacedCount 33 uint32, replaces 34 WorkflowID, takesBack 35 WorkflowID
+         UpgradeInfo: changes 36 peloton.upgrade.FieldChange*, instances 37 peloton.upgrade.InstanceProgress*
+         FieldChange: field 1 string, before 2 string, after 3 string
+         InstanceProgress: instanceId 1 uint32, stage 2 string, since 3 int64, tries 4 uint32, taskState 5 string
+         InstanceProgress: version 6 uint64, host 7 string, message 8 string
+         UpgradeEvent: number 1 uint64, at 2 int64, kind 3 string, instanceId 4 uint32, by 5 string, fromSlot 6 string
+         UpgradeEvent: fromHost 7 string, toSlot 8 string, toHost 9 string, taskId 10 string, message 11 string
+         CreateRequest: dryRun 20 bool
+         CreateResponse: conflict 20 peloton.job.VersionConflict, plan 21 UpgradePlan
+         UpgradePlan: fromVersion 1 uint64, toVersion 2 uint64, changes 3 peloton.upgrade.FieldChange*, batch 4 uint32
+         UpgradePlan: instances 5 peloton.upgrade.PlannedInstance*, counts 6 map<string,uint32>
+         PlannedInstance: instanceId 1 uint32, action 2 string, host 3 string, more 4 string
+         ListRequest: jobId 20 peloton.job.JobID, pageToken 21 string
+         ListResponse: nextPageToken 20 string
+         RollbackResponse: result 20 WorkflowID
+         GetEventsRequest: workflowId 1 WorkflowID, limit 2 uint32, pageToken 3 string
+         GetEventsResponse: events 1 peloton.upgrade.UpgradeEvent*, notFound 2 UpgradeNotFound, nextPageToken 3 string",
+    );
+    assert_fields(
+        "peloton.job",
+        "GetVersionsRequest: id 1 JobID, limit 2 uint32, version 3 uint64
+         GetVersionsResponse: versions 1 peloton.job.JobConfig*, notFound 2 JobNotFound, currentVersion 3 uint64",
+    );
     let states = [
         ("ROLLING_FORWARD", 0),
         ("ROLLING_BACK", 1),

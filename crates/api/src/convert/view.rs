@@ -47,7 +47,7 @@ pub fn job_status(status: &JobStatus) -> pb::JobStatus {
         unhealthy: summary.unhealthy,
         versions: summary.versions.clone(),
         current_version: status.version,
-        active_upgrade: String::new(),
+        active_upgrade: status.upgrade.as_ref().map(ToString::to_string).unwrap_or_default(),
         waiting: waiting.collect(),
         leftovers: summary.leftovers,
     }

@@ -173,12 +173,13 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// The job's current configuration; `None` if the job is not that one any more.
+    /// A configuration that the job must have; `None` if the job is not that one any more.
     pub(super) async fn config(
         &mut self,
         job: &Stored<JobRecord>,
+        version: Version,
     ) -> Result<Option<Arc<StoredConfig>>, ApiError> {
-        let config = self.records.config(self.job, job, job.record.version).await?;
+        let config = self.records.config(self.job, job, version).await?;
         if config.is_none() {
             self.missing_configs += 1;
             if self.missing_configs >= READ_TRIES {
@@ -187,6 +188,28 @@ impl<'a> Change<'a> {
             }
         }
         Ok(config)
+    }
+
+    /// A refusal that rests on more than the job's record. If a commit is in doubt, it compared that, too, and
+    /// what it compared has changed: so it can not land any more, and a look tells whether it has.
+    pub(super) async fn refuse<T>(
+        &mut self,
+        job: &Stored<JobRecord>,
+        refusal: T,
+    ) -> Result<Option<T>, ApiError> {
+        if self.doubt.is_none() {
+            return Ok(Some(refusal));
+        }
+        let unchanged = match self.look().await? {
+            Look::There(now) => now.modified == job.modified,
+            Look::Made(_) | Look::Gone => false,
+        };
+        Ok(unchanged.then_some(refusal))
+    }
+
+    /// Whether a commit is in doubt.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
     }
 
     /// Commits; the transaction compares what it was made from. Whether it is done; if not, look again.

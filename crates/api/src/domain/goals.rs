@@ -85,12 +85,15 @@ async fn try_change(
         Look::Gone => return Ok(Some(GoalOutcome::NotFound)),
         Look::There(stored) => stored,
     };
-    let actual = stored.record.version;
+    let standing = records.standing(job, &stored.record).await?;
+    let actual = standing.current(&stored.record).version;
     if expected != 0 && expected != actual {
-        return Ok(Some(GoalOutcome::Conflict(Versions { expected, actual })));
+        let conflict = GoalOutcome::Conflict(Versions { expected, actual });
+        return change.refuse(&stored, conflict).await;
     }
-    let count = stored.record.instance_count;
-    if ranges.iter().any(|(_, last)| *last >= count) {
+    let count = standing.span(&stored.record);
+    // In doubt it was found to be in range before, and what is in doubt may still land.
+    if !change.is_in_doubt() && ranges.iter().any(|(_, last)| *last >= count) {
         return Ok(Some(GoalOutcome::OutOfRange(count)));
     }
     let mut record = asked(job, &stored, ranges, goal)?;
@@ -99,6 +102,8 @@ async fn try_change(
     record.sign(change.id);
     let key = keys::desired_job(records.shard(job), job.as_str());
     let txn = Txn::new().when_unchanged(key.clone(), stored.modified).put(key, encoded(&record)?);
+    // Whether the version is in force may depend on how far an upgrade is; nothing else here does.
+    let txn = if expected == 0 { txn } else { standing.guard(txn) };
     Ok(change.commit(txn, &stored).await?.then_some(GoalOutcome::Done))
 }
 

@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use peloton_model::{
-    ConfigRecord, Deletion, InstanceId, JobConfig, JobId, JobRecord, Version, fields_changed,
-    limits,
+    Code, ConfigRecord, Deletion, InstanceId, JobConfig, JobId, JobRecord, Version, fields_changed,
 };
 use peloton_store::{Txn, keys};
 
 use super::change::{Change, Look};
 use super::records::{Stored, encoded};
+use super::standing::Standing;
+use super::upgrades::history;
+use super::versions::{self, JobVersions};
 use super::{Caller, GoalChange, GoalOutcome, JobPage, JobStatus, PageRequest, Records};
 use super::{StoredConfig, Versions, goals, query, status};
 use crate::ApiError;
@@ -115,7 +117,8 @@ impl Jobs {
             return Ok(Some(Created::Created));
         }
         if let Some(stored) = &place.job {
-            let current = change.config(stored).await?;
+            let standing = self.records.standing(job, &stored.record).await?;
+            let current = change.config(stored, standing.current(&stored.record).version).await?;
             return Ok(current.map(|current| match *current.record.config == *config {
                 true => Created::Same,
                 false => Created::AlreadyExists,
@@ -150,7 +153,25 @@ impl Jobs {
     /// `unavailable`; `internal` where the store is damaged.
     pub async fn get(&self, job: &JobId) -> Result<Option<JobView>, ApiError> {
         let found = self.records.job_with_config(job).await?;
-        Ok(found.map(|(stored, config)| JobView { id: job.clone(), record: stored.record, config }))
+        Ok(found.map(|(stored, _, config)| JobView {
+            id: job.clone(),
+            record: stored.record,
+            config,
+        }))
+    }
+
+    /// The configurations of a job that are kept, the newest first: at most `limit` where that is not 0, and
+    /// only the one with the number `version` where that is not 0.
+    ///
+    /// # Errors
+    /// `unavailable`; `internal` where the store is damaged.
+    pub async fn versions(
+        &self,
+        job: &JobId,
+        limit: u32,
+        version: Version,
+    ) -> Result<Option<JobVersions>, ApiError> {
+        versions::versions(&self.records, job, limit, version).await
     }
 
     /// Finds jobs that have all of the labels.
@@ -200,11 +221,13 @@ impl Jobs {
             Look::Gone => return Ok(Some(Updated::NotFound)),
             Look::There(stored) => stored,
         };
-        let actual = stored.record.version;
+        let standing = self.records.standing(job, &stored.record).await?;
+        let actual = standing.current(&stored.record).version;
         if expected != 0 && expected != actual {
             return Ok(Some(Updated::Conflict(Versions { expected, actual })));
         }
-        let Some(current) = change.config(&stored).await? else { return Ok(None) };
+        check_settled(job, &stored.record, &standing)?;
+        let Some(current) = change.config(&stored, actual).await? else { return Ok(None) };
         let changes = fields_changed(&current.record.config, config);
         let upgrades = changes.iter().filter(|change| change.needs_upgrade);
         let upgrades: Vec<_> = upgrades.map(|change| change.field.clone()).collect();
@@ -215,10 +238,12 @@ impl Jobs {
             return Ok(Some(Updated::Updated(actual)));
         }
         let txn = self.next_version(job, &stored, config.clone(), caller, change.id)?;
-        Ok(change.commit(txn, &stored).await?.then_some(Updated::Updated(actual + 1)))
+        let version = stored.record.next_version();
+        Ok(change.commit(txn, &stored).await?.then_some(Updated::Updated(version)))
     }
 
-    /// Makes the next version, if the job is still as it was read.
+    /// Makes the next version, if the job is still as it was read. Nothing depends on an upgrade before it any
+    /// more: that has ended, and both what it came from and what it went to are behind.
     fn next_version(
         &self,
         job: &JobId,
@@ -228,7 +253,7 @@ impl Jobs {
         id: u64,
     ) -> Result<Txn, ApiError> {
         let now = self.records.now();
-        let version = stored.record.version + 1;
+        let version = stored.record.next_version();
         let mut goals = stored.record.goals.clone();
         // What was asked of instances that go does not wait for those that may come one day;
         // what was asked of all instances, whatever their number, does.
@@ -236,6 +261,7 @@ impl Jobs {
         goals.change(config.instance_count, InstanceId::MAX, |goal| *goal = of_all);
         let mut record = JobRecord {
             version,
+            upgrade: None,
             goals,
             generation: stored.record.generation + 1,
             labels: config.labels.clone(),
@@ -248,14 +274,11 @@ impl Jobs {
         let config = config_record(version, config, now, caller);
         let shard = self.records.shard(job);
         let key = keys::desired_job(shard, job.as_str());
-        let mut txn = Txn::new()
+        let txn = Txn::new()
             .when_unchanged(key.clone(), stored.modified)
             .put(keys::desired_config(shard, job.as_str(), version), encoded(&config)?)
             .put(key, encoded(&record)?);
-        if let Some(old) = version.checked_sub(limits::KEPT_VERSIONS).filter(|old| *old > 0) {
-            txn = txn.delete(keys::desired_config(shard, job.as_str(), old));
-        }
-        Ok(txn)
+        Ok(versions::prune(txn, shard, job, version, None))
     }
 
     /// Deletes a job with all its configurations. Its shard sees that, ends the tasks and releases
@@ -298,9 +321,10 @@ impl Jobs {
             return Ok(Some(Deleted::Deleted));
         }
         let Some(stored) = &place.job else { return Ok(Some(Deleted::NotFound)) };
-        let actual = stored.record.version;
+        let standing = self.records.standing(job, &stored.record).await?;
+        let actual = standing.current(&stored.record).version;
         if expected != 0 && expected != actual {
-            return Ok(Some(Deleted::Conflict(Versions { expected, actual })));
+            return change.refuse(stored, Deleted::Conflict(Versions { expected, actual })).await;
         }
         let deletion = Deletion {
             job: job.clone(),
@@ -316,12 +340,17 @@ impl Jobs {
         let (key, gone) = (keys::desired_job(shard, job.as_str()), Records::deletions_key(job));
         // Compared by revision and not by existence: a deletion must not hit a job of the same name
         // that was created since.
-        let txn = Txn::new()
+        let mut txn = Txn::new()
             .when_unchanged(key.clone(), stored.modified)
             .when_unchanged(gone.clone(), place.deletions.modified)
             .delete(key)
             .delete_range(keys::desired_configs(shard, job.as_str()))
+            .delete_range(keys::desired_upgrades(shard, job.as_str()))
             .put(gone, encoded(&deletions)?);
+        for spec in history::specs(&self.records, job).await? {
+            txn = txn.delete(history::recent_key(shard, job, &spec));
+        }
+        let txn = if expected == 0 { txn } else { standing.guard(txn) };
         Ok(change.commit_at(txn, &place).await?.then_some(Deleted::Deleted))
     }
 
@@ -367,7 +396,32 @@ impl Jobs {
     }
 }
 
-fn config_record(version: Version, config: JobConfig, now: u64, caller: &Caller) -> ConfigRecord {
+/// That no upgrade is under way, and none has ended half way.
+fn check_settled(job: &JobId, record: &JobRecord, standing: &Standing) -> Result<(), ApiError> {
+    let state = standing.state;
+    let message = if let Some(id) = &standing.active {
+        format!(
+            "job {job} is being upgraded by {id}: wait until that has ended, roll it back or abort it, \
+             or replace it by an upgrade to what you want"
+        )
+    } else if let Some(id) = record.upgrade_id(job).filter(|_| state.is_mixed()) {
+        format!(
+            "job {job} has instances of two versions, as its upgrade {id} is {}: roll that back, or \
+             start an upgrade to what you want",
+            state.name()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::new(Code::FailedPrecondition, message))
+}
+
+pub(super) fn config_record(
+    version: Version,
+    config: JobConfig,
+    now: u64,
+    caller: &Caller,
+) -> ConfigRecord {
     ConfigRecord {
         version,
         created_at: now,

@@ -8,9 +8,12 @@ mod goals;
 mod jobs;
 mod query;
 mod records;
+mod standing;
 mod status;
 mod tasks;
 mod time;
+mod upgrades;
+mod versions;
 mod watch;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -27,6 +30,11 @@ pub use query::{JobPage, MAX_PAGE_BYTES, PageRequest};
 pub use records::Records;
 pub use status::JobStatus;
 pub use tasks::{Found, RunView, TaskPage, TaskView, Tasks};
+pub use upgrades::{
+    Controlled, EventPage, Plan, PlannedAction, PlannedInstance, Start, UpgradeControl,
+    UpgradePage, UpgradeRequest, UpgradeView, Upgrades,
+};
+pub use versions::JobVersions;
 pub use watch::{News, StatusWatch};
 
 /// The time of day. Durations are never taken from it.

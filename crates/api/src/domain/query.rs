@@ -86,13 +86,13 @@ pub(super) async fn query(
     while cursor.shard < records.shards() {
         let (batch, more) = scan(records, &cursor).await?;
         let last = batch.last().map(|(job, _)| job.clone());
-        let wanted = batch.into_iter().filter(|(_, stored)| matches(&stored.record, labels));
+        let wanted = batch.into_iter().filter(|(_, stored)| may_match(&stored.record, labels));
         // As many are read ahead as run at the same time, no more: the page may end at any of them.
         let mut found = stream::iter(wanted)
-            .map(|(job, stored)| view(records, job, stored))
+            .map(|(job, stored)| view(records, job, stored, labels))
             .buffered(PARALLEL_READS);
         while let Some(view) = found.try_next().await? {
-            // Deleted since the scan.
+            // Deleted since the scan, or of other labels after all.
             let Some(view) = view else { continue };
             if out.jobs.len() == entries || bytes >= MAX_PAGE_BYTES {
                 let job = out.jobs.last().map(|view| view.id.clone());
@@ -128,16 +128,30 @@ async fn scan(records: &Records, cursor: &Cursor) -> Result<Scanned, ApiError> {
     Ok((batch, page.more))
 }
 
-fn matches(record: &JobRecord, labels: &BTreeMap<String, String>) -> bool {
-    labels.iter().all(|(key, value)| record.labels.get(key) == Some(value))
+fn matches(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// Whether the labels may be those of the version in force; of a job without an upgrade, whether they are.
+fn may_match(record: &JobRecord, wanted: &BTreeMap<String, String>) -> bool {
+    record.upgrade.is_some() || matches(&record.labels, wanted)
 }
 
 async fn view(
     records: &Records,
     job: JobId,
     stored: Stored<JobRecord>,
+    wanted: &BTreeMap<String, String>,
 ) -> Result<Option<JobView>, ApiError> {
-    let config = records.config(&job, &stored, stored.record.version).await?;
+    let standing = records.standing(&job, &stored.record).await?;
+    let version = standing.current(&stored.record).version;
+    // The record has the labels of the version that was asked for last.
+    let is_told = version == stored.record.version;
+    if is_told && !matches(&stored.record.labels, wanted) {
+        return Ok(None);
+    }
+    let config = records.config(&job, &stored, version).await?;
+    let config = config.filter(|c| is_told || matches(&c.record.config.labels, wanted));
     Ok(config.map(|config| JobView { id: job, record: stored.record, config }))
 }
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::standing::Standing;
 use super::{Caller, Clock, ConfigCache, Random, StoredConfig, system_random};
 use crate::ApiError;
 
@@ -22,7 +23,7 @@ use crate::ApiError;
 const DELETION_PLACES: u16 = 1024;
 /// How often a job and its configuration are read until both are of one job. A job would have to be
 /// deleted and created anew between the reads each time.
-const READ_ATTEMPTS: u32 = 4;
+pub(super) const READ_ATTEMPTS: u32 = 4;
 
 /// A record with the revisions of its key.
 #[derive(Debug, Clone)]
@@ -211,16 +212,17 @@ impl Records {
         Ok(Some(config))
     }
 
-    /// A job with its current configuration, both of the same job.
+    /// A job with the configuration in force, both of the same job.
     pub(super) async fn job_with_config(
         &self,
         job: &JobId,
-    ) -> Result<Option<(Stored<JobRecord>, Arc<StoredConfig>)>, ApiError> {
+    ) -> Result<Option<(Stored<JobRecord>, Standing, Arc<StoredConfig>)>, ApiError> {
         for _ in 0..READ_ATTEMPTS {
             let Some(record) = self.job(job).await? else { return Ok(None) };
-            let version = record.record.version;
+            let standing = self.standing(job, &record.record).await?;
+            let version = standing.current(&record.record).version;
             if let Some(config) = self.config(job, &record, version).await? {
-                return Ok(Some((record, config)));
+                return Ok(Some((record, standing, config)));
             }
         }
         Err(ApiError::internal(format!("job {job} has no configuration in the store")))

@@ -1,7 +1,7 @@
 //! How a job is doing: the summary that its shard keeps, if it is of this job and not of an earlier
 //! one of the name.
 
-use peloton_model::{JobId, JobState, JobSummary, TaskState, Version};
+use peloton_model::{JobId, JobState, JobSummary, TaskState, UpgradeId, Version};
 
 use super::Records;
 use crate::ApiError;
@@ -11,10 +11,12 @@ use crate::ApiError;
 pub struct JobStatus {
     /// The job.
     pub id: JobId,
-    /// The number of instances asked for; 0 of a deleted job.
+    /// The number of instances asked for, during an upgrade of either version; 0 of a deleted job.
     pub instance_count: u32,
-    /// The configuration version asked for; 0 of a deleted job.
+    /// The configuration version in force; 0 of a deleted job.
     pub version: Version,
+    /// The upgrade that is under way.
+    pub upgrade: Option<UpgradeId>,
     /// As the shard sees it. Instances that it has not looked at count as `INITIALIZED`.
     pub summary: JobSummary,
 }
@@ -27,7 +29,7 @@ impl JobStatus {
             deleted_at: self.summary.deleted_at,
             ..Default::default()
         };
-        Self { instance_count: 0, version: 0, summary, ..self }
+        Self { instance_count: 0, version: 0, upgrade: None, summary, ..self }
     }
 }
 
@@ -41,12 +43,14 @@ pub(super) async fn status(records: &Records, job: &JobId) -> Result<Option<JobS
     };
     let mut summary =
         summary.filter(|summary| summary.incarnation == stored.created.0).unwrap_or_default();
-    let instance_count = stored.record.instance_count;
+    let standing = records.standing(job, &stored.record).await?;
+    let instance_count = standing.span(&stored.record);
     for _ in summary.counts.total()..instance_count {
         summary.counts.add(TaskState::Initialized);
     }
-    let version = stored.record.version;
-    Ok(Some(JobStatus { id: job.clone(), instance_count, version, summary }))
+    let version = standing.current(&stored.record).version;
+    let upgrade = standing.active;
+    Ok(Some(JobStatus { id: job.clone(), instance_count, version, upgrade, summary }))
 }
 
 /// The status of a deleted job, until nothing of it is left.
@@ -57,6 +61,7 @@ fn deleted(job: &JobId, mut summary: JobSummary) -> Option<JobStatus> {
         summary.leftovers = live.map(|(_, count)| count).sum::<u32>().max(1);
     }
     summary.state = JobState::Deleted;
-    let status = JobStatus { id: job.clone(), instance_count: 0, version: 0, summary };
+    let (instance_count, version, upgrade) = (0, 0, None);
+    let status = JobStatus { id: job.clone(), instance_count, version, upgrade, summary };
     (status.summary.leftovers > 0).then_some(status)
 }

@@ -86,6 +86,9 @@ struct Job {
     id: JobId,
     shard: u16,
     stored: Stored<JobRecord>,
+    /// How many instances there may be.
+    span: u32,
+    /// The configuration in force.
     config: Arc<StoredConfig>,
     /// The summary, if it is of this job and not of an earlier one of the name.
     summary: Option<JobSummary>,
@@ -142,7 +145,7 @@ impl Tasks {
         instance: InstanceId,
     ) -> Result<Found<TaskView>, ApiError> {
         let Some(job) = self.job(job).await? else { return Ok(Found::NotFound) };
-        let count = job.stored.record.instance_count;
+        let count = job.span;
         if instance >= count {
             return Ok(Found::OutOfRange(count));
         }
@@ -175,7 +178,7 @@ impl Tasks {
         }
         let Some(job) = self.job(job).await? else { return Ok(None) };
         // u64, so that the range's end has a successor.
-        let behind = (u64::from(last) + 1).min(job.stored.record.instance_count.into());
+        let behind = (u64::from(last) + 1).min(job.span.into());
         let entries = u64::try_from(page.entries()).unwrap_or(u64::MAX);
         let until = behind.min(u64::from(first).saturating_add(entries));
         let until = u32::try_from(until).unwrap_or(u32::MAX);
@@ -237,15 +240,16 @@ impl Tasks {
     }
 
     async fn job(&self, id: &JobId) -> Result<Option<Job>, ApiError> {
-        let Some((stored, config)) = self.records.job_with_config(id).await? else {
+        let Some((stored, standing, config)) = self.records.job_with_config(id).await? else {
             return Ok(None);
         };
+        let span = standing.span(&stored.record);
         let summary = self.records.summary(id).await?;
         let summary = summary.filter(|summary| summary.incarnation == stored.created.0);
         let shard = self.records.shard(id);
         let framework = self.records.read::<FrameworkRecord>(keys::actual_framework(shard)).await?;
         let framework = framework.map(|stored| stored.record.id);
-        Ok(Some(Job { id: id.clone(), shard, stored, config, summary, framework }))
+        Ok(Some(Job { id: id.clone(), shard, stored, span, config, summary, framework }))
     }
 
     /// Every instance from `first` up to, not including, `until`, with its record or the default.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{Stream, StreamExt, select};
+use futures_util::stream::{Stream, StreamExt, select_all};
 use peloton_model::JobId;
 use peloton_store::{KeyRange, StoreError, WatchBatch, keys};
 
@@ -21,7 +21,7 @@ type Events = Pin<Box<dyn Stream<Item = Result<WatchBatch, StoreError>> + Send>>
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
     /// How the job is doing now.
-    Status(JobStatus),
+    Status(Box<JobStatus>),
     /// There is no such job.
     NotFound,
 }
@@ -76,14 +76,14 @@ impl StatusWatch {
         let status = self.jobs.status(&self.job).await?;
         if status.is_none() {
             self.over = true;
-            let gone = self.last.take().map(|last| News::Status(last.gone()));
+            let gone = self.last.take().map(|last| News::Status(Box::new(last.gone())));
             return Ok(Some(gone.unwrap_or(News::NotFound)));
         }
         if status == self.last {
             return Ok(None);
         }
         self.last.clone_from(&status);
-        Ok(status.map(News::Status))
+        Ok(status.map(|status| News::Status(Box::new(status))))
     }
 }
 
@@ -93,8 +93,12 @@ async fn subscribe(jobs: &Jobs, job: &JobId) -> Result<Events, ApiError> {
     let (shard, job) = (records.shard(job), job.as_str());
     let wanted = keys::desired_job(shard, job);
     let from = records.store().get(wanted.clone()).await?.revision.next();
-    let watch = |key| records.store().watch(KeyRange::key(key), from);
-    Ok(Box::pin(select(watch(wanted), watch(keys::actual_job(shard, job)))))
+    let ranges = [
+        KeyRange::key(wanted),
+        KeyRange::key(keys::actual_job(shard, job)),
+        keys::actual_upgrades(shard, job),
+    ];
+    Ok(Box::pin(select_all(ranges.map(|range| records.store().watch(range, from)))))
 }
 
 impl std::fmt::Debug for StatusWatch {

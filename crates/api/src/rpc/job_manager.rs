@@ -18,7 +18,7 @@ pub(super) fn not_found(job: &JobId) -> pb::JobNotFound {
     pb::JobNotFound { id: Some(job_id_to_proto(job)), message: format!("there is no job {job}") }
 }
 
-fn conflict(job: &JobId, versions: Versions) -> pb::VersionConflict {
+pub(super) fn conflict(job: &JobId, versions: Versions) -> pb::VersionConflict {
     let Versions { expected, actual } = versions;
     let message = format!(
         "job {job} has version {actual}, not {expected}: read it, and apply your change to that"
@@ -216,6 +216,16 @@ pub(super) async fn get_versions(
     _: &Context,
     request: pb::GetVersionsRequest,
 ) -> Answer<pb::GetVersionsResponse> {
-    let _ = (api, request);
-    Err(ApiError::new(peloton_model::Code::Unimplemented, "not in this build"))
+    let job = job_id("id", request.id)?;
+    let mut answer = pb::GetVersionsResponse::default();
+    match api.jobs.versions(&job, request.limit, request.version).await? {
+        Some(found) => {
+            let configs = found.versions.iter();
+            answer.versions =
+                configs.map(|config| convert::job_config(config, found.created_at)).collect();
+            answer.current_version = found.current;
+        }
+        None => answer.not_found = Some(not_found(&job)),
+    }
+    Ok(answer)
 }

@@ -15,7 +15,7 @@ use peloton_telemetry::Metrics;
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::cluster_view::ClusterView;
-use crate::domain::{Caller, Clock, Jobs, Records, Tasks};
+use crate::domain::{Caller, Clock, Jobs, Records, Tasks, Upgrades};
 use crate::metrics::CallMetrics;
 use crate::{ApiError, Store};
 
@@ -28,6 +28,7 @@ pub(crate) const MAX_WATCHES: usize = 1000;
 pub struct Api {
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) tasks: Tasks,
+    pub(crate) upgrades: Upgrades,
     pub(crate) cluster: Arc<dyn ClusterView>,
     /// What was decided when the cluster was created, once it was read.
     cluster_info: OnceLock<ClusterInfo>,
@@ -55,7 +56,8 @@ impl Api {
         let records = Arc::new(Records::new(store, shards, clock));
         Arc::new(Self {
             jobs: Arc::new(Jobs::new(Arc::clone(&records))),
-            tasks: Tasks::new(records),
+            tasks: Tasks::new(Arc::clone(&records)),
+            upgrades: Upgrades::new(records),
             cluster,
             cluster_info: OnceLock::new(),
             metrics: CallMetrics::new(metrics),

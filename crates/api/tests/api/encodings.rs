@@ -83,7 +83,7 @@ async fn errors_have_the_same_code_and_text_in_both() {
 
     let mut upgrades = UpgradeManagerClient::new(master.channel().await);
     let status = upgrades.create(upgrade_pb::CreateRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
+    assert_eq!(status.code(), Code::InvalidArgument);
     let reply = master.yarpc("UpgradeManager.Create", &json!({})).await;
     assert!(reply.body.ends_with(&format!(": {}\n", status.message())), "{}", reply.body);
 

@@ -130,7 +130,7 @@ async fn a_request_that_a_handler_refuses_says_why() {
                 \"peloton-master\": JobManager.Watch answers a stream: call it over gRPC";
     assert_error(&reply, 501, "unimplemented", text);
     let reply = master.post(&headers("UpgradeManager.Create"), b"{}").await;
-    assert_eq!((reply.status, &reply.headers["rpc-error-code"][..]), (501, "unimplemented"));
+    assert_eq!((reply.status, &reply.headers["rpc-error-code"][..]), (400, "invalid-argument"));
 }
 
 #[tokio::test]

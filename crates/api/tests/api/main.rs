@@ -19,3 +19,8 @@ mod outcomes;
 mod stale;
 mod support;
 mod tasks;
+mod upgrade_controls;
+mod upgrade_reads;
+mod upgraded_jobs;
+mod upgrades;
+mod versions;

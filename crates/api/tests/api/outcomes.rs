@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::support::{Fault, FaultyStore, Master, config, shard};
 
 /// A master whose store fails, and one whose store does not; both stores are the same.
-struct Pair {
-    store: MemoryStore,
-    faulty: Arc<FaultyStore>,
-    a: Arc<Master>,
-    b: Master,
+pub struct Pair {
+    pub store: MemoryStore,
+    pub faulty: Arc<FaultyStore>,
+    pub a: Arc<Master>,
+    pub b: Master,
 }
 
 fn id() -> Value {
@@ -32,7 +32,7 @@ fn update(description: &str, expected: u64) -> Value {
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let store = MemoryStore::new();
         let faulty = Arc::new(FaultyStore::over(store.clone()));
         let a = Arc::new(Master::over(faulty.clone()).await);
@@ -42,7 +42,7 @@ impl Pair {
 
     /// Asks the one with the fault; while its commit is held, `meanwhile` is asked of the other. What the
     /// first then says.
-    async fn while_held(
+    pub async fn while_held(
         &self,
         fault: Fault,
         (procedure, request): (&'static str, Value),
@@ -61,7 +61,7 @@ impl Pair {
         asked.await.unwrap()
     }
 
-    async fn record(&self) -> Option<JobRecord> {
+    pub async fn record(&self) -> Option<JobRecord> {
         let kv = self.store.get(keys::desired_job(shard("a"), "a")).await.unwrap().kv;
         kv.map(|kv| decode_record(&kv.value).unwrap())
     }

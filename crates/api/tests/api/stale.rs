@@ -68,6 +68,11 @@ async fn every_read_is_answered_from_what_is_at_hand_if_asked_to() {
     let master = Master::over(Arc::new(store.clone())).await;
     let (id, job_id) = (json!({"value": "a"}), json!({"value": "a"}));
     master.call("JobManager.Create", json!({"id": id, "config": config(3)})).await;
+    // One that is upgraded, as then more records say how it is.
+    let mut other = config(3);
+    other["command"]["value"] = json!("sleep 2000");
+    let spec = json!({"jobId": job_id, "jobConfig": other});
+    master.call("UpgradeManager.Create", json!({"spec": spec})).await;
     let revision = store.state().revision().0;
     let cut_off = Master::over(Arc::new(CutOff(store.clone()))).await;
     for (procedure, request) in [

@@ -1,13 +1,15 @@
 //! A store that fails when it is told to, in the ways that real ones do.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use peloton_store::{
-    BoxFuture, GetResponse, Health, Key, KeyRange, LeaseGrant, LeaseId, Limits, MemoryStore,
-    RangeRequest, RangeResponse, Revision, Store, StoreError, Txn, TxnResult, WatchStream,
+    BoxFuture, Compare, GetResponse, Health, Key, KeyRange, LeaseGrant, LeaseId, Limits,
+    MemoryStore, RangeRequest, RangeResponse, Revision, Store, StoreError, Txn, TxnResult,
+    WatchStream,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct FaultyStore {
     delayed: Mutex<Option<Txn>>,
     held: Notify,
     told: Notify,
+    /// Keys and ranges that were read.
+    pub reads: AtomicU64,
 }
 
 impl FaultyStore {
@@ -43,7 +47,8 @@ impl FaultyStore {
 
     pub fn over(inner: MemoryStore) -> Self {
         let (held, told) = (Notify::new(), Notify::new());
-        Self { inner, fault: Mutex::new(None), delayed: Mutex::new(None), held, told }
+        let (fault, delayed, reads) = (Mutex::new(None), Mutex::new(None), AtomicU64::new(0));
+        Self { inner, fault, delayed, held, told, reads }
     }
 
     /// Waits until a commit is held.
@@ -60,6 +65,11 @@ impl FaultyStore {
     pub async fn land(&self) -> TxnResult {
         let txn = self.delayed.lock().unwrap().take().expect("a delayed commit");
         self.inner.commit(txn).await.unwrap()
+    }
+
+    /// What the commit that was delayed compares.
+    pub fn delayed_compares(&self) -> Vec<Compare> {
+        self.delayed.lock().unwrap().as_ref().expect("a delayed commit").compares.clone()
     }
 
     pub fn set(&self, fault: Option<Fault>) {
@@ -88,6 +98,7 @@ impl Store for FaultyStore {
     fn get(&self, key: Key) -> BoxFuture<'_, Result<GetResponse, StoreError>> {
         Box::pin(async {
             self.reach().await?;
+            self.reads.fetch_add(1, Ordering::Relaxed);
             self.inner.get(key).await
         })
     }
@@ -95,6 +106,7 @@ impl Store for FaultyStore {
     fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResponse, StoreError>> {
         Box::pin(async {
             self.reach().await?;
+            self.reads.fetch_add(1, Ordering::Relaxed);
             self.inner.range(request).await
         })
     }

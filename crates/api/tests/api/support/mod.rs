@@ -1,13 +1,16 @@
 //! A master's API on a free port, and clients as raw as the tests need.
 
 mod faulty;
+pub mod upgrade;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use peloton_api::cluster_view::{ClusterStatus, ClusterView, MasterStatus, StoreStatus};
+use peloton_api::domain::Clock;
 use peloton_api::{Api, ApiServer, Options, ServeError, Store};
 use peloton_model::{encode_record, shard_of};
 use peloton_store::{MemoryStore, Txn};
@@ -67,8 +70,19 @@ pub async fn bind(
     health: Health,
     metrics: Metrics,
 ) -> Result<(ApiServer, SocketAddr), ServeError> {
+    bind_at(store, options, health, metrics, Arc::new(|| NOW_MS)).await
+}
+
+/// The same with a clock.
+async fn bind_at(
+    store: Arc<dyn Store>,
+    options: Options,
+    health: Health,
+    metrics: Metrics,
+    clock: Clock,
+) -> Result<(ApiServer, SocketAddr), ServeError> {
     let build = BuildInfo { program: "peloton-master".into(), ..Default::default() };
-    let api = Api::new(store, SHARDS, Arc::new(|| NOW_MS), Arc::new(OneMaster), &metrics);
+    let api = Api::new(store, SHARDS, clock, Arc::new(OneMaster), &metrics);
     ApiServer::bind(options, api, health, metrics, build).await
 }
 
@@ -87,13 +101,25 @@ impl Master {
 
     /// With the port of the options, 0 for a free one.
     pub async fn on_port(store: Arc<dyn Store>, options: Options) -> Self {
+        Self::at(store, options, Arc::new(|| NOW_MS)).await
+    }
+
+    /// One for which a second passes with each look at the clock.
+    pub async fn ticking(store: Arc<dyn Store>) -> Self {
+        let ticks = AtomicU64::new(0);
+        let clock = move || NOW_MS + 1000 * ticks.fetch_add(1, Ordering::Relaxed);
+        Self::at(store, Options { port: 0, ..Options::default() }, Arc::new(clock)).await
+    }
+
+    async fn at(store: Arc<dyn Store>, options: Options, clock: Clock) -> Self {
         let build = BuildInfo { program: "peloton-master".into(), ..Default::default() };
         let (metrics, health) = (Metrics::new(&build), Health::new());
         let options =
             Options { listen: "127.0.0.1".into(), max_request_bytes: MAX_REQUEST_BYTES, ..options };
         let reporter = health.component("test");
         reporter.set(HealthStatus::Healthy);
-        let (server, address) = bind(store, options, health, metrics).await.expect("a free port");
+        let bound = bind_at(store, options, health, metrics, clock).await;
+        let (server, address) = bound.expect("a free port");
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(server.serve(async {
             let _ = stopped.await;
