@@ -157,9 +157,18 @@ struct DiffDocument {
 pub(super) async fn diff(client: &Client, ui: &Ui, args: &DiffArgs) -> Result<(), Failure> {
     let (job, from, after) = compared(client, ui, args).await?;
     let to = args.file.is_none().then(|| number(&after));
-    let changes: Vec<FieldChange> = changes::between(&from, &after)?;
+    // Read as a master does it, with the defaults filled in where nothing is said: that is no difference.
+    let read = |config: JobConfig, exit| {
+        peloton_master::config_from_proto(config)
+            .map_err(|error| Failure::new(exit, error.to_string()))
+    };
+    let document = DiffDocument { job, from: number(&from), to, changes: Vec::new() };
+    let before = read(from, Exit::Failed)?;
+    let after = read(after, if to.is_none() { Exit::Usage } else { Exit::Failed })?;
+    let changes: Vec<FieldChange> = peloton_master::field_changes(&before, &after)
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let messages: Result<_, _> = changes.iter().map(ui::full).collect();
-    let document = DiffDocument { job, from: number(&from), to, changes: messages? };
+    let document = DiffDocument { changes: messages?, ..document };
     if changes.is_empty() {
         ui.note("no difference");
     }
@@ -175,14 +184,6 @@ pub(super) async fn diff(client: &Client, ui: &Ui, args: &DiffArgs) -> Result<()
             changes::text(&changes)
         )
     })
-}
-
-/// A configuration as a master has it: with the defaults filled in where nothing is said, which is no
-/// difference.
-fn completed(config: JobConfig) -> Result<JobConfig, Failure> {
-    let read = peloton_master::config_from_proto(config);
-    let read = read.map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(peloton_master::config_to_proto(&read))
 }
 
 /// The job, and its two configurations.
@@ -201,7 +202,7 @@ async fn compared(
             Some(version) => Versions::one(client, &job.id, version).await?,
             None => get_config(client, &job.id, false).await?.0,
         };
-        return Ok((job.id, from, completed(job.config)?));
+        return Ok((job.id, from, job.config));
     }
     let job = args.job.clone().unwrap_or_default();
     let (from, to) = match (args.from, args.to) {

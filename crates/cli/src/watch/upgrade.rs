@@ -10,7 +10,7 @@ use peloton_client::Client;
 use peloton_proto::peloton::upgrade::{InstanceProgress, State, UpgradeInfo};
 use tokio::time::{Instant, sleep};
 
-use super::INTERVAL;
+use super::{INTERVAL, get_status};
 use crate::commands::upgrade::{aim, info, state_name, total};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -51,15 +51,15 @@ async fn watch_with(
 ) -> Result<(), Failure> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     loop {
-        let asked = info(client, id);
+        let asked = look(client, id);
         let answer = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, asked).await.ok(),
             None => Some(asked.await),
         };
         match answer {
-            Some(Ok(info)) => {
+            Some(Ok((info, after))) => {
                 board.show(&info);
-                if let Some(end) = end(id, &info, goal) {
+                if let Some(end) = end(id, &info, &after, goal) {
                     return end;
                 }
             }
@@ -79,41 +79,77 @@ async fn watch_with(
     }
 }
 
+/// What may follow on an upgrade that ended half way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct After {
+    /// It is asked to go back, and its shard has not begun yet.
+    turns: bool,
+    /// It may be asked to.
+    may_turn: bool,
+    /// The upgrade that took its place; empty if none did.
+    replaced_by: String,
+}
+
+/// Looks how far it is; where it ended half way, also whether that is the end.
+async fn look(client: &Client, id: &str) -> Result<(UpgradeInfo, After), Failure> {
+    let seen = info(client, id).await?;
+    if !matches!(seen.state(), State::Aborted | State::Failed) {
+        return Ok((seen, After::default()));
+    }
+    let job = seen.job_id.clone().unwrap_or_default().value;
+    let Some(status) = get_status(client, &job).await? else {
+        return Ok((seen, After::default()));
+    };
+    if status.active_upgrade == id {
+        return Ok((seen, After { turns: true, ..After::default() }));
+    }
+    // It may have gone all the way back between the two questions.
+    let seen = info(client, id).await?;
+    let replaced_by = status.active_upgrade;
+    let may_turn = replaced_by.is_empty() && status.current_version == seen.to_version;
+    Ok((seen, After { turns: false, may_turn, replaced_by }))
+}
+
 /// How it ended, once it has.
-fn end(id: &str, info: &UpgradeInfo, goal: State) -> Option<Result<(), Failure>> {
+fn end(id: &str, info: &UpgradeInfo, after: &After, goal: State) -> Option<Result<(), Failure>> {
     // A state that this program does not know is none that it can tell the end by.
     let state = State::try_from(info.state).ok()?;
     let (from, to) = (info.from_version, info.to_version);
-    let why = match [&info.failure, &info.message].into_iter().find(|text| !text.is_empty()) {
+    // Who aborted it says more of that than what had failed before.
+    let whys = match state {
+        State::Aborted => [&info.message, &info.failure],
+        _ => [&info.failure, &info.message],
+    };
+    let why = match whys.into_iter().find(|text| !text.is_empty()) {
         Some(why) => format!(": {}", why.replace(['\n', '\r'], " ")),
         None => String::new(),
     };
-    let mixed = || {
-        format!(
-            "`peloton upgrade rollback {id}` goes back to version {from}; what that needs is still reserved"
-        )
+    let events = || format!("`peloton upgrade events {id}` shows what happened");
+    let next = || match after.replaced_by.as_str() {
+        "" if after.may_turn => format!(
+            "`peloton upgrade rollback {id}` goes back to version {from}; what that needs is reserved"
+        ),
+        "" => events(),
+        other => format!("`peloton upgrade watch {other}` shows the one that took its place"),
     };
+    let failure = |exit, message: String| Failure::new(exit, format!("upgrade {id:?} {message}"));
     let failure = match state {
         State::RollingForward | State::RollingBack | State::Paused => return None,
+        State::Aborted | State::Failed if after.turns => return None,
         state if state == goal => return Some(Ok(())),
         State::Succeeded => {
-            let message = format!("upgrade {id:?} has succeeded; all instances run version {to}");
-            Failure::new(Exit::Conflict, message)
+            failure(Exit::Conflict, format!("has succeeded; all instances run version {to}"))
                 .hint(format!("`peloton upgrade rollback {id}` takes it back"))
         }
         State::RolledBack => {
-            let message =
-                format!("upgrade {id:?} was rolled back; all instances run version {from}{why}");
-            Failure::new(Exit::RolledBack, message)
-                .hint(format!("`peloton upgrade events {id}` shows what happened"))
+            let message = format!("was rolled back; all instances run version {from}{why}");
+            failure(Exit::RolledBack, message).hint(events())
         }
         State::Aborted => {
-            let message = format!("upgrade {id:?} was aborted where it was{why}");
-            Failure::new(Exit::Aborted, message).hint(mixed())
+            failure(Exit::Aborted, format!("was ended where it was{why}")).hint(next())
         }
         State::Failed => {
-            let message = format!("upgrade {id:?} failed and stays where it is{why}");
-            Failure::new(Exit::UpgradeFailed, message).hint(mixed())
+            failure(Exit::UpgradeFailed, format!("failed and stays where it is{why}")).hint(next())
         }
     };
     Some(Err(failure))
@@ -299,8 +335,9 @@ mod tests {
     #[test]
     fn every_end_has_its_exit_code() {
         use State::{Aborted, Failed, Paused, RolledBack, RollingBack, RollingForward, Succeeded};
+        let none = After::default();
         for state in [RollingForward, RollingBack, Paused] {
-            assert_eq!(end("w", &info(state), Succeeded), None);
+            assert_eq!(end("w", &info(state), &none, Succeeded), None);
         }
         for (state, goal, want) in [
             (Succeeded, Succeeded, Exit::Ok),
@@ -312,10 +349,12 @@ mod tests {
             (Succeeded, Aborted, Exit::Conflict),
             (Failed, RolledBack, Exit::UpgradeFailed),
         ] {
-            let got = end("w", &info(state), goal).unwrap();
+            let got = end("w", &info(state), &none, goal).unwrap();
             assert_eq!(got.map_or_else(|failure| failure.exit, |()| Exit::Ok), want, "{state:?}");
         }
-        assert_eq!(end("w", &UpgradeInfo { state: 99, ..info(Failed) }, Succeeded), None);
+        assert_eq!(end("w", &UpgradeInfo { state: 99, ..info(Failed) }, &none, Succeeded), None);
+        let turns = After { turns: true, ..After::default() };
+        assert_eq!(end("w", &info(Failed), &turns, RolledBack), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use peloton_proto::peloton::job::JobConfig;
+use peloton_proto::peloton::job::{JobConfig, JobStatus};
 use peloton_proto::peloton::upgrade::{State, UpgradeInfo, WorkflowId};
 
 use crate::data;
@@ -39,6 +39,7 @@ fn under_way() -> UpgradeInfo {
     (failed.tries, failed.message) = (2, "command exited\nwith status 1".into());
     UpgradeInfo {
         num_tasks_failed: 1,
+        num_tasks_remaining: 5,
         message: "2 instances wait for room".into(),
         displaced: vec![0, 1, 5],
         displaced_count: 3,
@@ -179,10 +180,27 @@ fn watching_until_it_has_ended() {
         ended(State::RolledBack),
     ]);
     assert_eq!(t.run("upgrade create -f job.yaml --watch -o json"), 8);
+    // Another upgrade of the job is under way; then none is.
+    add(&master, [vec![ended(State::Aborted)]]);
+    assert_eq!(t.run("upgrade watch web-3-00000003"), 9);
+    let status = |active: &str| JobStatus {
+        current_version: 3,
+        active_upgrade: active.into(),
+        ..data::waiting_status()
+    };
+    let stand = |statuses: &[&str]| {
+        let statuses = statuses.iter().map(|active| Some(status(active))).collect();
+        master.state().jobs.get_mut("web").unwrap().statuses = statuses;
+    };
+    stand(&[""]);
     for (state, code) in [(State::Aborted, 9), (State::Failed, 10), (State::Succeeded, 0)] {
         add(&master, [vec![ended(state)]]);
         assert_eq!(t.run("upgrade watch web-3-00000003"), code);
     }
+    // One that failed and is asked to go back is not at its end, though its shard has not begun.
+    stand(&["web-3-00000003", ""]);
+    add(&master, [vec![ended(State::Failed), ended(State::RolledBack)]]);
+    assert_eq!(t.run("upgrade watch web-3-00000003"), 8);
     // What was asked for is what is waited for.
     add(&master, [vec![forward(2), ended(State::RolledBack)]]);
     assert_eq!(t.run("upgrade rollback web-3-00000003 --watch"), 0);

@@ -88,9 +88,10 @@ pub(crate) fn state_name(state: i32) -> String {
     }
 }
 
-/// How many instances it concerns.
+/// How many instances it concerns. On the way back those that failed are among the others.
 pub(crate) fn total(info: &UpgradeInfo) -> i64 {
-    i64::from(info.num_tasks_done) + i64::from(info.num_tasks_remaining)
+    let failed = if info.rolling_back { 0 } else { info.num_tasks_failed };
+    [info.num_tasks_done, info.num_tasks_remaining, failed].into_iter().map(i64::from).sum()
 }
 
 /// The version that it is under way to, or has arrived at.
