@@ -1,5 +1,7 @@
 //! The command line as clap sees it. The reference page is made from this, too.
 
+mod upgrade;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +13,19 @@ use peloton_client::DEFAULT_PORT;
 use crate::exit;
 use crate::ranges::{Instances, parse_instances};
 
+pub(crate) use upgrade::{
+    Batch, HowArgs, UpgradeAbortArgs, UpgradeArg, UpgradeCommand, UpgradeCreateArgs,
+    UpgradeListArgs, UpgradeWaitArgs, UpgradeWatchArgs,
+};
+
 const MINICLUSTER: &str = "\
 Run a whole cluster on this machine, to try it out: a simulated Mesos whose tasks are processes of \
 this machine, and several masters on one store. It listens on 127.0.0.1 only, stays up until Ctrl-C, \
 and takes everything with it when it ends: tasks, store, sandboxes. A second Ctrl-C ends it at once.";
+
+const DIFF: &str = "\
+Show where two configurations of a job differ: the version before the current one and the current one, \
+other versions that are kept, or the current one and a job file.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +34,8 @@ Examples:
   peloton job list -l team=search
   peloton job status web
   peloton job restart web --instances 0-4,7 --watch
+  peloton upgrade create -f job.yaml --batch 10% --watch
+  peloton upgrade rollback web
   peloton task list web
   peloton task logs web 0 --follow
   peloton --masters a:5289,b:5289 -o json cluster status
@@ -106,6 +119,9 @@ pub(crate) enum ClientCommand {
     /// Look at the instances of jobs
     #[command(subcommand, visible_alias = "tasks")]
     Task(TaskCommand),
+    /// Take jobs to new configurations, and back
+    #[command(subcommand, visible_alias = "upgrades")]
+    Upgrade(UpgradeCommand),
     /// Look at the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -185,6 +201,11 @@ pub(crate) enum JobCommand {
     Delete(DeleteArgs),
     /// Show how a job is doing, and why instances wait
     Status(JobArg),
+    /// List the configuration versions of a job that are kept, the newest first
+    History(HistoryArgs),
+    /// Show where two configurations of a job differ
+    #[command(long_about = DIFF)]
+    Diff(DiffArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -304,6 +325,34 @@ pub(crate) struct DeleteArgs {
     pub(crate) expect_version: u64,
     #[command(flatten)]
     pub(crate) watch: WatchArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// The id of the job
+    pub(crate) job: String,
+    /// How many versions to list at most; without it, all that are kept
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The id of the job; without it, the job file has an `id`
+    #[arg(required_unless_present = "file")]
+    pub(crate) job: Option<String>,
+    /// The version to start from; without it, the one before the other, or the current one with --file
+    #[arg(long, value_name = "VERSION", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) from: Option<u64>,
+    /// The version to go to; without it, the current one
+    #[arg(long, value_name = "VERSION", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) to: Option<u64>,
+    /// A job file to go to, YAML or JSON; - reads standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "to")]
+    pub(crate) file: Option<PathBuf>,
+    /// Refuse a file with fields that jobs do not have, instead of warning
+    #[arg(long, requires = "file")]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Args)]

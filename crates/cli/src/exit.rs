@@ -17,6 +17,9 @@ pub(crate) enum Exit {
     Unreachable = 5,
     TimedOut = 6,
     Unknown = 7,
+    RolledBack = 8,
+    Aborted = 9,
+    UpgradeFailed = 10,
     Interrupted = 130,
 }
 
@@ -25,7 +28,7 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
     (Exit::Ok, "done"),
     (Exit::Failed, "refused by the master, or the job failed under --watch"),
     (Exit::Usage, "wrong command line or job file; nothing was sent"),
-    (Exit::NotFound, "no such job, instance or run"),
+    (Exit::NotFound, "no such job, version, upgrade, instance or run"),
     (
         Exit::Conflict,
         "exists already, was changed by others, or can not be done in the present state",
@@ -36,6 +39,12 @@ pub(crate) const TABLE: &[(Exit, &str)] = &[
     ),
     (Exit::TimedOut, "out of time: --timeout or --watch-timeout"),
     (Exit::Unknown, "a change was sent and its outcome is not known; look before trying again"),
+    (Exit::RolledBack, "the upgrade that was watched was rolled back: all run the version before"),
+    (Exit::Aborted, "the upgrade that was watched was aborted, with instances of both versions"),
+    (
+        Exit::UpgradeFailed,
+        "the upgrade that was watched failed and was not to be rolled back: instances of both versions",
+    ),
     (Exit::Interrupted, "interrupted by Ctrl-C"),
 ];
 
@@ -74,6 +83,12 @@ impl Failure {
     pub(crate) fn no_job(job: &str) -> Self {
         Self::new(Exit::NotFound, format!("there is no job {job:?}"))
             .hint("`peloton job list` shows the jobs that there are")
+    }
+
+    pub(crate) fn no_upgrade(id: &str) -> Self {
+        Self::new(Exit::NotFound, format!("there is no upgrade {id:?}")).hint(
+            "`peloton upgrade list` shows those that there are; the last ones of each job are kept",
+        )
     }
 
     pub(crate) fn no_instance(job: &str, what: &str, count: u32) -> Self {

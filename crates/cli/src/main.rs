@@ -7,6 +7,7 @@
 
 mod agent;
 mod args;
+mod changes;
 mod commands;
 mod exit;
 mod failures;

@@ -11,6 +11,23 @@ impl Instances {
     pub(crate) fn ranges(&self) -> Vec<InstanceRange> {
         self.0.iter().map(|&(from, to)| InstanceRange { from, to }).collect()
     }
+
+    /// These instances, in any order.
+    pub(crate) fn of(instances: &[u32]) -> Self {
+        Self::merged(instances.iter().map(|instance| (*instance, *instance)).collect())
+    }
+
+    fn merged(mut ranges: Vec<(u32, u32)>) -> Self {
+        ranges.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::new();
+        for (from, to) in ranges {
+            match merged.last_mut() {
+                Some((_, end)) if from <= end.saturating_add(1) => *end = to.max(*end),
+                _ => merged.push((from, to)),
+            }
+        }
+        Self(merged)
+    }
 }
 
 impl std::fmt::Display for Instances {
@@ -39,15 +56,7 @@ pub(crate) fn parse_instances(text: &str) -> Result<Instances, String> {
             _ => return Err("expected numbers and ranges such as 0-4,7".to_owned()),
         }
     }
-    ranges.sort_unstable();
-    let mut merged: Vec<(u32, u32)> = Vec::new();
-    for (from, to) in ranges {
-        match merged.last_mut() {
-            Some((_, end)) if from <= end.saturating_add(1) => *end = to.max(*end),
-            _ => merged.push((from, to)),
-        }
-    }
-    Ok(Instances(merged))
+    Ok(Instances::merged(ranges))
 }
 
 #[cfg(test)]
@@ -66,6 +75,7 @@ mod tests {
         ] {
             assert_eq!(parse_instances(text).unwrap().to_string(), want, "{text}");
         }
+        assert_eq!(Instances::of(&[4, 0, 2, 1]).to_string(), "0-2,4");
         for text in ["", "a", "1-", "-1", "5-2", "1,,2", "4294967296"] {
             assert!(parse_instances(text).is_err(), "{text:?}");
         }

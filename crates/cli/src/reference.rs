@@ -40,6 +40,13 @@ integers are numbers. Fields may be added later; none is renamed or removed.
 | `job list` | `jobs`: a list of `{id, config, status}` |
 | `job status` | `JobStatus` |
 | `job create`, `update`, `stop`, `start`, `restart`, `delete` | `jobs`: a list of `{id, action}`, with `version` after `update` |
+| `job history` | `currentVersion`, and `versions`: a list of `{version, current, config}`, with `upgrade: {id, state}` where one made it |
+| `job diff` | `job`, `from`, `to` (absent for a file), and `changes`: a list of `FieldChange`, whose `before` and `after` are JSON |
+| `upgrade create`, `pause`, `resume`, `rollback`, `abort` | `upgrades`: a list of `{id, action}` |
+| `upgrade create --dry-run` | `UpgradePlan` |
+| `upgrade get`, and `upgrade watch` when it has ended | `UpgradeInfo` |
+| `upgrade list` | `upgrades`: a list of `UpgradeInfo` without `changes` and `instances`; `nextPageToken` |
+| `upgrade events` | `events`: a list of `UpgradeEvent` |
 | `task list` | `tasks`: a list of `TaskInfo` without `jobConfig` |
 | `task get` | `TaskInfo` |
 | `cluster status` | `cluster`: `ClusterInfo`, and `status`: `ClusterStatus` |

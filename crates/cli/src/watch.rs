@@ -2,6 +2,8 @@
 //!
 //! Asking, not a stream: the master that answers may die, and the next question goes to another one.
 
+pub(crate) mod upgrade;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;

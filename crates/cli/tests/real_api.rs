@@ -129,7 +129,71 @@ fn updates_keep_to_what_needs_no_upgrade() {
     assert!(master.fails(&format!("{more} 7"), 4).contains("has version 1, not 7"));
     let stderr = master.fails("job update hello-service -f original-2016.yaml", 4);
     assert!(stderr.contains("command"), "{stderr}");
+    let upgrade = "`peloton upgrade create hello-service -f original-2016.yaml`";
+    assert!(stderr.contains(upgrade), "{stderr}");
     assert_eq!(master.json("job get hello-service")["changeLog"]["version"], 1);
+}
+
+#[test]
+fn a_file_does_not_differ_from_the_job_that_it_made() {
+    let master = Master::start();
+    for file in ["service.yaml", "batch.yaml"] {
+        master.ok(&format!("job create -f {file}"));
+        let diff = master.json(&format!("job diff -f {file}"));
+        assert_eq!(diff["changes"], serde_json::json!([]), "{file}");
+    }
+    let other = master.json("job diff hello-service -f original-2016.yaml");
+    let fields = other["changes"].as_array().unwrap().iter().map(|change| &change["field"]);
+    assert!(fields.into_iter().any(|field| field == "command.value"), "{other}");
+}
+
+#[test]
+fn upgrades_from_their_plan_to_their_history() {
+    let master = Master::start();
+    master.ok("job create -f service.yaml");
+    let create = "upgrade create hello-service -f original-2016.yaml";
+    let plan = master.json(&format!("{create} --batch 30% --dry-run"));
+    assert_eq!((&plan["toVersion"], &plan["batch"]), (&2.into(), &3.into()));
+    assert_eq!(master.json("upgrade list")["upgrades"], serde_json::json!([]));
+    assert!(master.fails("upgrade get hello-service", 3).contains("no upgrade of job"));
+    let conflict = master.fails(&format!("{create} --expect-version 7"), 4);
+    assert!(conflict.contains("has version 1, not 7"), "{conflict}");
+
+    let options = "--batch 30% --max-failures 1 --health-deadline 2m --no-rollback";
+    let created = master.json(&format!("{create} {options}"));
+    let id = created["upgrades"][0]["id"].as_str().unwrap();
+    assert!(id.starts_with("hello-service-2-"), "{id}");
+    assert!(master.fails(&format!("{create} --batch 1"), 4).contains(id));
+    let info = master.json("upgrade get hello-service");
+    assert_eq!(info["state"], "ROLLING_FORWARD");
+    assert_eq!(info["options"]["healthDeadlineSecs"], 120);
+    assert_eq!(info["options"]["rollbackOnFailure"], false);
+    // What the plan said would change is what the versions differ in.
+    assert_eq!(info["changes"], plan["changes"]);
+    assert_eq!(master.json("job diff hello-service")["changes"], plan["changes"]);
+    let page = master.ok("job status hello-service");
+    assert!(page.contains(&format!("{id}: ROLLING_FORWARD, 0 of 10 at version 2")), "{page}");
+
+    master.ok("upgrade pause hello-service");
+    assert_eq!(master.json(&format!("upgrade get {id}"))["state"], "PAUSED");
+    assert!(master.fails("upgrade pause hello-service", 4).contains("is PAUSED"));
+    master.ok("upgrade resume hello-service");
+    let replaced = master.json("upgrade create hello-service -f service.yaml --replace");
+    let second = replaced["upgrades"][0]["id"].as_str().unwrap().to_owned();
+    let ended = master.fails(&format!("upgrade watch {id}"), 9);
+    assert!(ended.contains(&format!("`peloton upgrade watch {second}`")), "{ended}");
+    master.ok("upgrade rollback hello-service");
+    master.ok("upgrade abort hello-service --soft");
+    let late = master.fails("upgrade watch hello-service --watch-timeout 1s", 6);
+    assert!(late.contains("asked to end where it is"), "{late}");
+    assert_eq!(master.json(&format!("upgrade events {second}"))["events"], serde_json::json!([]));
+    let list = master.json("upgrade list hello-service");
+    let ids = list["upgrades"].as_array().unwrap().iter().map(|u| u["workflowId"]["value"].clone());
+    assert_eq!(ids.collect::<Vec<_>>(), [second.as_str(), id]);
+    let history = master.json("job history hello-service");
+    let made_by = [0, 1, 2].map(|i| history["versions"][i]["upgrade"]["id"].as_str());
+    assert_eq!(made_by, [Some(second.as_str()), Some(id), None]);
+    master.fails("upgrade get hello-service-2-00000000", 3);
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod view;
 
 pub use backend::open_store;
 pub use peloton_api::ServeError;
+// How a master reads a job's configuration, and tells where two differ.
+pub use peloton_api::convert::{config_from_proto, field_changes};
 pub use peloton_config::MasterConfig;
 pub use peloton_node::ClusterError;
 pub use peloton_store::{Store, StoreError};

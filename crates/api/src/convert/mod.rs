@@ -21,8 +21,8 @@ use peloton_proto::peloton::job as pb;
 pub use config::{config_from_proto, config_to_proto};
 pub use mesos::labels_from_proto;
 pub use upgrade::{
-    not_negative, upgrade_event, upgrade_id, upgrade_id_to_proto, upgrade_info, upgrade_options,
-    upgrade_plan, upgrade_state,
+    field_changes, not_negative, upgrade_event, upgrade_id, upgrade_id_to_proto, upgrade_info,
+    upgrade_options, upgrade_plan, upgrade_state,
 };
 pub use view::{job_config, job_status, run_info, task_info};
 

@@ -4,7 +4,7 @@ use peloton_model::{
     FieldError, InstanceId, InstanceRecord, JobConfig, SlotPlace, TaskId, UnixMs, UpgradeEvent,
     UpgradeId, UpgradeOptions, UpgradeState,
 };
-use peloton_proto::json::to_json;
+use peloton_proto::json::{JsonOptions, to_json_with};
 use peloton_proto::peloton::upgrade as pb;
 use serde::Serialize;
 use serde_json::Value;
@@ -193,10 +193,17 @@ pub fn upgrade_event(id: &UpgradeId, number: u64, event: &UpgradeEvent) -> pb::U
     }
 }
 
-/// Where two configurations differ, as users see them.
-fn field_changes(before: &JobConfig, after: &JobConfig) -> Result<Vec<pb::FieldChange>, ApiError> {
+/// Where two configurations differ, as users see them: with the names of enums, not their numbers.
+///
+/// # Errors
+/// `internal` where a configuration cannot be shown.
+pub fn field_changes(
+    before: &JobConfig,
+    after: &JobConfig,
+) -> Result<Vec<pb::FieldChange>, ApiError> {
+    let options = JsonOptions { enum_names: true, pretty: false };
     let shown = |config| {
-        to_json(&config_to_proto(config)).map_err(|error| {
+        to_json_with(&config_to_proto(config), options).map_err(|error| {
             ApiError::internal(format!("a configuration cannot be shown: {error}"))
         })
     };

@@ -7,14 +7,14 @@ use peloton_client::Client;
 use peloton_proto::json::JsonMessage;
 use peloton_proto::mesos::v1::{Label, Labels};
 use peloton_proto::peloton::job::{
-    CreateRequest, DeleteRequest, GetRequest, JobConfig, JobInvalidState, JobStatus, QueryRequest,
+    CreateRequest, DeleteRequest, JobConfig, JobInvalidState, JobStatus, QueryRequest,
     RestartRequest, StartRequest, StopRequest, UpdateRequest, VersionConflict,
 };
 use peloton_proto::peloton::task;
 use serde::Serialize;
 
-use super::job_id;
-use crate::args::{ActionArgs, CreateArgs, DeleteArgs, JobArg, ListArgs, UpdateArgs};
+use super::{get_config, job_id};
+use crate::args::{ActionArgs, CreateArgs, DeleteArgs, FileArgs, JobArg, ListArgs, UpdateArgs};
 use crate::exit::{Exit, Failure};
 use crate::full::Full;
 use crate::jobfile;
@@ -101,13 +101,6 @@ pub(super) async fn get(client: &Client, ui: &Ui, args: &JobArg) -> Result<(), F
     let yaml = serde_saphyr::to_string(&document)
         .map_err(|error| Failure::new(Exit::Failed, format!("can not write: {error}")))?;
     ui.show_as_of(as_of, &document, || yaml)
-}
-
-/// The configuration of a job, and the revision that it is of, if it is stale.
-async fn get_config(client: &Client, job: &str, stale: bool) -> Result<(JobConfig, i64), Failure> {
-    let answer = client.jobs().get(GetRequest { id: job_id(job), stale }).await?;
-    let config = answer.result.ok_or_else(|| Failure::no_job(job))?;
-    Ok((config, answer.as_of_revision))
 }
 
 /// A job as `job list` writes it.
@@ -202,7 +195,7 @@ pub(super) async fn update(client: &Client, ui: &Ui, args: &UpdateArgs) -> Resul
             needs.fields.join(", ")
         );
         return Err(Failure::new(Exit::Conflict, message)
-            .hint("nothing was changed; `job update` changes only what leaves instances running"));
+            .hint(format!("nothing was changed; `{}` does that", upgrade_command(&args.file))));
     }
     let version = answer.result.map(|result| result.version);
     let mut done = Done::one(id, "updated");
@@ -214,8 +207,14 @@ pub(super) async fn update(client: &Client, ui: &Ui, args: &UpdateArgs) -> Resul
     Ok(())
 }
 
+/// The command that upgrades a job to what is in the file.
+fn upgrade_command(args: &FileArgs) -> String {
+    let id = args.job.iter().map(|job| format!(" {job}")).collect::<String>();
+    format!("peloton upgrade create{id} -f {}", args.file.display())
+}
+
 /// Somebody else changed the job first.
-fn conflict(id: &str, conflict: &VersionConflict) -> Failure {
+pub(super) fn conflict(id: &str, conflict: &VersionConflict) -> Failure {
     let (expected, actual) = (conflict.expected, conflict.actual);
     let message = format!("job {id:?} has version {actual}, not {expected}: it was changed");
     Failure::new(Exit::Conflict, message)

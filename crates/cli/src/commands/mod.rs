@@ -5,10 +5,12 @@ mod job;
 pub(crate) mod minicluster;
 mod status;
 pub(crate) mod task;
+pub(crate) mod upgrade;
+mod versions;
 
 use clap::CommandFactory as _;
 use peloton_client::{Client, Options};
-use peloton_proto::peloton::job::JobId;
+use peloton_proto::peloton::job::{GetRequest, JobConfig, JobId};
 use serde_json::json;
 
 use crate::args::{Cli, ClientCommand, ClusterCommand, Global, JobCommand, TaskCommand};
@@ -30,6 +32,7 @@ pub(crate) async fn run(global: Global, command: ClientCommand) -> Result<(), Fa
             TaskCommand::Get(args) => task::get(&client()?, &ui, &args).await,
             TaskCommand::Logs(args) => logs::logs(&client()?, &ui, &args).await,
         },
+        ClientCommand::Upgrade(command) => upgrade::run(&client()?, &ui, command).await,
         ClientCommand::Cluster(ClusterCommand::Status) => cluster::status(&client()?, &ui).await,
         ClientCommand::Completions { shell } => {
             let mut script = Vec::new();
@@ -54,10 +57,19 @@ async fn run_job(client: &Client, ui: &Ui, command: JobCommand) -> Result<(), Fa
         JobCommand::Restart(args) => job::act(client, ui, Action::Restart, &args).await,
         JobCommand::Delete(args) => job::delete(client, ui, &args).await,
         JobCommand::Status(args) => status::status(client, ui, &args).await,
+        JobCommand::History(args) => versions::history(client, ui, &args).await,
+        JobCommand::Diff(args) => versions::diff(client, ui, &args).await,
     }
 }
 
 /// A job's id as requests carry it.
 pub(crate) fn job_id(job: &str) -> Option<JobId> {
     Some(JobId { value: job.to_owned() })
+}
+
+/// The configuration of a job, and the revision that it is of, if it is stale.
+async fn get_config(client: &Client, job: &str, stale: bool) -> Result<(JobConfig, i64), Failure> {
+    let answer = client.jobs().get(GetRequest { id: job_id(job), stale }).await?;
+    let config = answer.result.ok_or_else(|| Failure::no_job(job))?;
+    Ok((config, answer.as_of_revision))
 }

@@ -6,7 +6,7 @@ use comfy_table::Cell;
 use peloton_client::Client;
 use peloton_proto::peloton::job::{GetStatusRequest, JobStatus};
 
-use super::job_id;
+use super::{job_id, upgrade};
 use crate::args::JobArg;
 use crate::exit::Failure;
 use crate::failures::{self, Cause};
@@ -23,15 +23,31 @@ pub(super) async fn status(client: &Client, ui: &Ui, args: &JobArg) -> Result<()
         true => failures::ask(client, job, stale).await.unwrap_or_default(),
         false => Vec::new(),
     };
+    let upgrade = match ui.for_people() && !stale {
+        true => upgrade_of(client, &status).await,
+        false => status.active_upgrade.clone(),
+    };
     let document = ui::full(&status)?;
-    ui.show_as_of(answer.as_of_revision, &document, || page(ui, job, &status, &causes))?;
+    ui.show_as_of(answer.as_of_revision, &document, || page(ui, job, &status, upgrade, &causes))?;
     if failed {
         ui.note(&format!("hint: `peloton task list {job}` shows what became of each instance"));
     }
     Ok(())
 }
 
-fn page(ui: &Ui, job: &str, status: &JobStatus, causes: &[Cause]) -> String {
+/// The upgrade that is under way and how far it is, as far as that can be told.
+async fn upgrade_of(client: &Client, status: &JobStatus) -> String {
+    let id = &status.active_upgrade;
+    if id.is_empty() {
+        return String::new();
+    }
+    match upgrade::info(client, id).await {
+        Ok(info) => upgrade::on_one_line(&info),
+        Err(_) => id.clone(),
+    }
+}
+
+fn page(ui: &Ui, job: &str, status: &JobStatus, upgrade: String, causes: &[Cause]) -> String {
     let running = status.counts_by_state.get("RUNNING").copied().unwrap_or(0);
     let mut pairs = vec![
         ("Job", job.to_owned()),
@@ -43,8 +59,8 @@ fn page(ui: &Ui, job: &str, status: &JobStatus, causes: &[Cause]) -> String {
         pairs.push(("Health", health));
     }
     pairs.push(("Version", versions(status)));
-    if !status.active_upgrade.is_empty() {
-        pairs.push(("Upgrade", status.active_upgrade.clone()));
+    if !upgrade.is_empty() {
+        pairs.push(("Upgrade", upgrade));
     }
     if status.leftovers > 0 {
         let left = format!("{} tasks and reservations", status.leftovers);

@@ -1,5 +1,7 @@
 //! The jobs of the stand-in master.
 
+mod upgrades;
+
 use std::collections::BTreeMap;
 
 use peloton_proto::mesos::v1::{CommandInfo, Label, Labels, TaskId, TimeInfo};
@@ -12,6 +14,8 @@ use peloton_proto::peloton::job::{
     JobConfig, JobId, JobState, JobStatus, JobType, Lacking, ResourceConfig, WaitingInstances,
 };
 use peloton_proto::peloton::task::{HealthState, RuntimeInfo, TaskInfo, TaskState};
+
+pub(crate) use upgrades::{events, in_hand, plan, upgrade};
 
 /// The first second of October 2016.
 pub(crate) const THEN_SECS: i64 = 1_475_280_000;
@@ -71,7 +75,7 @@ pub(crate) fn waiting_status() -> JobStatus {
     status.healthy = 4;
     status.unhealthy = 1;
     status.versions = BTreeMap::from([(1, 2), (2, 3)]);
-    status.active_upgrade = "web-upgrade-2".into();
+    status.active_upgrade = "web-2-00000002".into();
     let lacking = |reason: &str, agents| Lacking { reason: reason.into(), agents };
     status.waiting = vec![
         WaitingInstances {

@@ -18,4 +18,5 @@ mod logs;
 mod master;
 mod output;
 mod transcript;
+mod upgrading;
 mod watching;

@@ -1,5 +1,7 @@
 //! A stand-in for a master: fixed jobs, and answers that a test chooses.
 
+mod upgrades;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,12 +17,14 @@ use peloton_proto::peloton::job::{
 };
 use peloton_proto::peloton::task::task_manager_server::{TaskManager, TaskManagerServer};
 use peloton_proto::peloton::task::{self, InstanceIdOutOfRange, RunList, TaskInfo, TaskList};
+use peloton_proto::peloton::upgrade::upgrade_manager_server::UpgradeManagerServer;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
 use crate::data;
+pub(crate) use upgrades::Upgrade;
 
 /// A job and what is told of it.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) statuses: VecDeque<Option<JobStatus>>,
     /// What each question for the tasks is answered with; the last one stays.
     pub(crate) tasks: VecDeque<BTreeMap<u32, TaskInfo>>,
+    /// The versions before the present configuration, the newest first.
+    pub(crate) versions: Vec<JobConfig>,
 }
 
 impl Job {
@@ -51,6 +57,10 @@ pub(crate) struct State {
     pub(crate) jobs: BTreeMap<String, Job>,
     /// What jobs that are created get told of them.
     pub(crate) progress: VecDeque<Option<JobStatus>>,
+    /// The upgrades, by their ids.
+    pub(crate) upgrades: BTreeMap<String, Upgrade>,
+    /// What is told of an upgrade that is created.
+    pub(crate) upgrading: Upgrade,
     /// What was asked for, in a few words.
     pub(crate) requests: Vec<String>,
 }
@@ -76,6 +86,7 @@ impl Master {
         let server = tonic::transport::Server::builder()
             .add_service(JobManagerServer::new(service.clone()))
             .add_service(TaskManagerServer::new(service.clone()))
+            .add_service(UpgradeManagerServer::new(service.clone()))
             .add_service(ClusterManagerServer::new(service.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(server);
@@ -288,6 +299,23 @@ impl JobManager for Service {
                 ok(job::GetStatusResponse { result: None, not_found, as_of_revision })
             }
         }
+    }
+
+    async fn get_versions(
+        &self,
+        r: Request<job::GetVersionsRequest>,
+    ) -> Answer<job::GetVersionsResponse> {
+        let job::GetVersionsRequest { id, limit, version } = r.into_inner();
+        let found = self.with_job(&id, |job| {
+            let all = std::iter::once(&job.config).chain(&job.versions);
+            let number = |config: &JobConfig| config.change_log.clone().unwrap_or_default().version;
+            let fits = all.filter(|config| [0, number(config) as u64].contains(&version));
+            let limit = if limit == 0 { usize::MAX } else { limit as usize };
+            fits.take(limit).cloned().collect()
+        });
+        let not_found = if found.is_some() { None } else { not_found(&id) };
+        let versions = found.unwrap_or_default();
+        ok(job::GetVersionsResponse { versions, not_found, current_version: 2 })
     }
 
     type WatchStream = tokio_stream::Pending<Result<job::WatchResponse, Status>>;

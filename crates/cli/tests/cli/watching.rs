@@ -74,6 +74,7 @@ fn instances_that_fail_again_and_again_say_why() {
         config: data::config("search", JobType::Service, 9),
         statuses: [Some(status)].into(),
         tasks: [tasks.clone().collect()].into(),
+        ..Job::default()
     };
     master.state().jobs.insert("web".into(), job(status.clone()));
     assert_eq!(t.run("job status web"), 0);
