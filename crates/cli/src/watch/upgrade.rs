@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use peloton_client::Client;
 use peloton_proto::peloton::upgrade::{InstanceProgress, State, UpgradeInfo};
 use tokio::time::{Instant, sleep};
@@ -204,80 +204,53 @@ fn place(instance: &InstanceProgress) -> String {
     text
 }
 
-/// Shows the progress: bars on a terminal, a line for each change elsewhere.
+/// Shows the progress: a bar on a terminal, a line for each change elsewhere.
 struct Board<'a> {
     ui: &'a Ui,
     id: &'a str,
-    bars: Option<Bars>,
+    bar: Option<ProgressBar>,
     last: String,
     /// Where the instances in hand were at the last look.
     places: BTreeMap<u32, String>,
     in_trouble: bool,
 }
 
-/// The whole on one line, and below it a line for each of some instances in hand.
-struct Bars {
-    all: MultiProgress,
-    whole: ProgressBar,
-    rows: Vec<ProgressBar>,
+/// A bar of the whole, and below it a line for each of some instances in hand.
+fn bar(id: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{prefix} [{bar:24}] {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix(id.to_owned());
+    bar
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-impl Bars {
-    fn new(id: &str) -> Self {
-        let all = MultiProgress::new();
-        let whole = all.add(ProgressBar::new(0));
-        whole.set_style(style("{prefix} [{bar:24}] {wide_msg}"));
-        whole.set_prefix(id.to_owned());
-        Self { all, whole, rows: Vec::new() }
+fn show_on(bar: &ProgressBar, info: &UpgradeInfo, text: &str) {
+    bar.set_length(u64::try_from(total(info)).unwrap_or(0));
+    bar.set_position(u64::try_from(info.num_tasks_done).unwrap_or(0));
+    // All in one message, so that it is drawn at once.
+    let mut message = text.to_owned();
+    for instance in in_hand(info).take(MAX_ROWS) {
+        let _ = write!(message, "\n  instance {}: {}", instance.instance_id, place(instance));
     }
-
-    fn show(&mut self, info: &UpgradeInfo, text: &str) {
-        self.whole.set_length(u64::try_from(total(info)).unwrap_or(0));
-        self.whole.set_position(u64::try_from(info.num_tasks_done).unwrap_or(0));
-        self.whole.set_message(text.to_owned());
-        let line = |i: &InstanceProgress| format!("instance {}: {}", i.instance_id, place(i));
-        let mut lines: Vec<String> = in_hand(info).take(MAX_ROWS).map(line).collect();
-        let more = in_hand(info).skip(MAX_ROWS).count();
-        if more > 0 {
-            lines.push(format!("and {more} more in hand"));
-        }
-        for row in self.rows.drain(lines.len().min(self.rows.len())..) {
-            row.finish_and_clear();
-            self.all.remove(&row);
-        }
-        while self.rows.len() < lines.len() {
-            let row = self.all.add(ProgressBar::new(0));
-            row.set_style(style("  {wide_msg}"));
-            self.rows.push(row);
-        }
-        for (row, line) in self.rows.iter().zip(lines) {
-            row.set_message(line);
-        }
+    let more = in_hand(info).skip(MAX_ROWS).count();
+    if more > 0 {
+        let _ = write!(message, "\n  and {more} more in hand");
     }
-
-    /// Leaves the whole on the screen, and the rows to what comes next.
-    fn close(&self) {
-        self.rows.iter().for_each(ProgressBar::finish_and_clear);
-        self.whole.abandon();
-    }
+    bar.set_message(message);
 }
 
 impl<'a> Board<'a> {
     fn new(ui: &'a Ui, id: &'a str) -> Self {
-        let bars = std::io::stderr().is_terminal().then(|| Bars::new(id));
+        let bar = std::io::stderr().is_terminal().then(|| bar(id));
         let last = "nothing is known of it yet".to_owned();
-        Self { ui, id, bars, last, places: BTreeMap::new(), in_trouble: false }
+        Self { ui, id, bar, last, places: BTreeMap::new(), in_trouble: false }
     }
 
     fn show(&mut self, info: &UpgradeInfo) {
         self.in_trouble = false;
         let text = overall(info);
-        match &mut self.bars {
-            Some(bars) => bars.show(info, &text),
+        match &self.bar {
+            Some(bar) => show_on(bar, info, &text),
             None => self.write_lines(info, &text),
         }
         self.last = text;
@@ -302,17 +275,18 @@ impl<'a> Board<'a> {
     }
 
     fn trouble(&mut self, text: &str) {
-        if let Some(bars) = &self.bars {
-            bars.whole.set_message(text.to_owned());
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
         } else if !self.in_trouble {
             self.ui.note(&format!("{}: {text}", self.id));
         }
         self.in_trouble = true;
     }
 
-    fn close(&mut self) {
-        if let Some(bars) = &self.bars {
-            bars.close();
+    /// Leaves the whole on the screen.
+    fn close(&self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon_with_message(self.last.clone());
         }
     }
 }
