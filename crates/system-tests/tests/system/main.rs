@@ -28,3 +28,4 @@ mod placement;
 mod process;
 mod support;
 mod task_life;
+mod upgrades;

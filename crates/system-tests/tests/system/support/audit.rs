@@ -22,6 +22,9 @@ const ENDED: [&str; 8] = [
     "TASK_GONE_BY_OPERATOR",
 ];
 
+/// By agent, slot and resource: thousandths of it, or ranges.
+pub(crate) type Places = BTreeMap<(String, String, String), (i64, BTreeSet<String>)>;
+
 /// Looks at the frameworks whose roles are of one cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Audit {
@@ -80,6 +83,45 @@ impl Audit {
             }
         }
         Ok(found)
+    }
+
+    /// What exactly is reserved: by agent and slot each resource, in Mesos's own words.
+    pub(crate) fn places(&self) -> Result<Places, String> {
+        let answer = self.operator.get("/slaves").map_err(|error| error.to_string())?;
+        let prefix = format!("{}/", self.role);
+        let mut found = Places::new();
+        for agent in items(&answer["slaves"]) {
+            let roles = agent["reserved_resources_full"].as_object().into_iter().flatten();
+            for (_, resources) in roles.filter(|(role, _)| role.starts_with(&prefix)) {
+                for resource in items(resources) {
+                    let labels = items(&resource["reservations"]).map(|one| &one["labels"]);
+                    let slot = labels.map(Value::to_string).collect::<String>();
+                    let name = text(&resource["name"]);
+                    let held = found.entry((text(&agent["hostname"]), slot, name)).or_default();
+                    match resource["scalar"]["value"].as_f64() {
+                        Some(amount) => held.0 += thousandths(amount),
+                        None => {
+                            held.1.insert(resource["ranges"].to_string());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits until exactly this is reserved.
+    #[track_caller]
+    pub(crate) fn wait_places(&self, wanted: &Places) {
+        wait_until(&format!("reservations as before for {}", self.role), PATIENCE, || {
+            let found = self.places()?;
+            if found == *wanted {
+                return Ok(());
+            }
+            let lacks = wanted.iter().filter(|(key, held)| found.get(key) != Some(held));
+            let more = found.iter().filter(|(key, held)| wanted.get(key) != Some(held));
+            Err(format!("not {:?}, but {:?}", lacks.collect::<Vec<_>>(), more.collect::<Vec<_>>()))
+        });
     }
 
     /// How many subscriptions Mesos took for each shard's framework; empty where it does not count, as the

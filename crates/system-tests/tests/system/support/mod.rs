@@ -8,10 +8,11 @@ mod jobs;
 mod masters;
 mod mesos;
 mod programs;
+mod upgrades;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use audit::{Audit, Watching};
+pub(crate) use audit::{Audit, Places, Watching};
 pub(crate) use cluster::{
     CallError, Cluster, cli_command, fault_lasts, free_ports, master_command, yarpc,
 };
@@ -19,6 +20,7 @@ pub(crate) use history::{History, Keys};
 pub(crate) use jobs::{Job, State, Task, config};
 pub(crate) use masters::{Masters, Notes};
 pub(crate) use mesos::{AnyMesos, shared_mesos};
+pub(crate) use upgrades::Upgrade;
 
 /// For anything that should come about by itself. Far more than it takes: tests are about what
 /// happens, not about how fast.
