@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Audit, CallError, Cluster, Job, PATIENCE, State, Task, Watching, config, fault_lasts,
-    shared_mesos, wait_until, yarpc,
+    Audit, CallError, Cluster, Job, PATIENCE, State, Watching, config, fault_lasts, shared_mesos,
+    wait_until, yarpc,
 };
 
 /// Rounds, each of seven operations: at least so many kills.
@@ -87,19 +87,30 @@ impl Storm {
     }
 
     /// Waits until the master and Mesos agree on what was asked for. What was stopped keeps its slot, if it
-    /// had one: the request may have come before it was placed.
+    /// had one: the request may have come before it was placed. What runs is looked at each time, as the
+    /// states may be those of runs that are about to end.
     fn settle(&self, job: &str, wished: &Wished) {
         let job = Job::of(&self.cluster, job);
-        let tasks = job.wait_states(wished);
-        wait_until("equal slots of the master and of Mesos", PATIENCE, || {
+        wait_until(&format!("{} in Mesos as in the master: {wished:?}", job.id), PATIENCE, || {
             let tasks = job.tasks();
-            let slots = tasks.values().filter(|task| !task.slot.is_empty()).count();
-            self.audit.has_slots(slots)
+            let states: Vec<State> = tasks.values().map(|task| task.state).collect();
+            if states != *wished {
+                return Err(format!("{states:?}"));
+            }
+            let running = || tasks.values().filter(|task| task.state == State::Running);
+            if let Some(task) = running().find(|task| task.slot.is_empty()) {
+                return Err(format!("{} runs in no slot", task.id));
+            }
+            self.audit.has_slots(tasks.values().filter(|task| !task.slot.is_empty()).count())?;
+            self.audit.has_running(&running().map(|task| task.id.clone()).collect())
         });
-        let homeless = |task: &&Task| task.state == State::Running && task.slot.is_empty();
-        assert_eq!(job.tasks().values().filter(homeless).count(), 0, "all run in slots");
-        let running = tasks.values().filter(|task| task.state == State::Running);
-        self.audit.wait_tasks(&running.map(|task| task.id.clone()).collect());
+    }
+
+    fn nothing_left(&self) {
+        wait_until("nothing left", PATIENCE, || {
+            self.audit.has_running(&BTreeSet::new())?;
+            self.audit.has_slots(0)
+        });
     }
 }
 
@@ -164,7 +175,7 @@ fn round(storm: &mut Storm, number: u32, notes: &Path) {
     storm.hit("JobManager.Delete", &named(&work));
     // Half of the time the next round's jobs come while this one's are on their way out.
     if storm.dice.below(2) == 0 {
-        storm.audit.wait_nothing_left();
+        storm.nothing_left();
     }
 }
 
@@ -195,7 +206,7 @@ fn the_master_is_killed_at_many_points_and_no_instance_is_lost_or_doubled() {
         for number in 0..ROUNDS {
             round(&mut storm, number, notes.path());
         }
-        storm.audit.wait_nothing_left();
+        storm.nothing_left();
         watching.finish();
     });
     assert!(storm.kills >= 40, "killed only {} times", storm.kills);

@@ -178,6 +178,17 @@ impl Audit {
         });
     }
 
+    /// Whether exactly these tasks are there, all running, but for some that were killed and stay on Mesos's
+    /// mind. Where a task is killed before its agent launched it, the agent forgets the update as soon as
+    /// nothing else of the framework runs there: who was dead until then learns of the end by asking, and
+    /// has nothing to acknowledge.
+    pub(crate) fn has_running(&self, ids: &BTreeSet<String>) -> Result<(), String> {
+        let mut found = self.tasks()?;
+        found.retain(|_, state| state != "TASK_KILLED" && state != "TASK_DROPPED");
+        let same = found.keys().eq(ids) && found.values().all(|state| state == "TASK_RUNNING");
+        if same { Ok(()) } else { Err(format!("{found:?}, not {ids:?}")) }
+    }
+
     /// Waits until neither a task nor a reservation is left.
     #[track_caller]
     pub(crate) fn wait_nothing_left(&self) {
