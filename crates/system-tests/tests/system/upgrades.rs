@@ -244,7 +244,6 @@ fn kill_on_the_way(cluster: &mut Cluster, upgrade: &Upgrade, least_kills: u32) {
         }
         Err(info.to_string())
     });
-    println!("{kills} kills");
     assert!(kills >= least_kills, "killed only {kills} times");
 }
 
