@@ -13,6 +13,7 @@ use peloton_model::{
     SlotRecord, SlotState, Stage, UnixMs, Version, Waiting,
 };
 use peloton_placement::{Candidate, Existing, Request, place};
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,10 @@ const SPREAD_PATIENCE_MS: u64 = 2_000;
 /// Instances that are placed alike.
 struct Group {
     version: Version,
-    instances: Vec<InstanceId>,
+    /// How many are to be placed.
+    count: u32,
+    /// Which; where they are not told apart, the first of those that wait.
+    instances: Option<Vec<InstanceId>>,
     /// Whether they run, and only a slot is to be reserved.
     moves: bool,
 }
@@ -210,20 +214,24 @@ impl Shard {
 impl Job {
     /// What waits for any agent, by what it is to run there; those that run and look for another agent last.
     fn groups(&self, offered: usize, known: usize, now: UnixMs) -> Vec<Group> {
+        let count = self.place_now(offered, known, now);
+        let Some(upgrade) = self.upgrade.as_ref().filter(|upgrade| upgrade.is_open()) else {
+            return vec![Group { version: self.version(), count, instances: None, moves: false }];
+        };
+        let group = |(version, all): (Version, Vec<InstanceId>), moves| Group {
+            version,
+            count: all.len() as u32,
+            instances: Some(all),
+            moves,
+        };
         let mut by_version: BTreeMap<Version, Vec<InstanceId>> = BTreeMap::new();
-        let now_placed = self.to_place.iter().take(self.place_now(offered, known, now) as usize);
-        for i in now_placed {
+        for i in self.to_place.iter().take(count as usize) {
             by_version.entry(self.aim(*i)).or_default().push(*i);
         }
-        let mut groups: Vec<_> = by_version
-            .into_iter()
-            .map(|(version, instances)| Group { version, instances, moves: false })
-            .collect();
-        if let Some(upgrade) = &self.upgrade
-            && !self.to_move.is_empty()
-        {
-            let instances = self.to_move.iter().copied().collect();
-            groups.push(Group { version: upgrade.record.to, instances, moves: true });
+        let mut groups: Vec<_> = by_version.into_iter().map(|all| group(all, false)).collect();
+        if !self.to_move.is_empty() {
+            let movers = self.to_move.iter().copied().collect();
+            groups.push(group((upgrade.record.to, movers), true));
         }
         groups
     }
@@ -237,28 +245,29 @@ impl Job {
         ctx: &mut Ctx,
     ) -> Option<Waiting> {
         let config = self.configs.get(&group.version)?.clone();
-        let leaves = if group.moves { leaving(self, &group.instances) } else { Vec::new() };
-        let mut there = self.placed.clone();
-        leaves.iter().for_each(|agent| job::place(&mut there, agent, false));
-        let placed = {
-            let existing = |(agent, count): (&'_ AgentId, &u32)| (agent.clone(), *count);
-            let there: Vec<_> = there.iter().map(existing).collect();
-            let existing: Vec<_> = there
-                .iter()
-                .map(|(agent, count)| Existing {
-                    agent,
-                    record: ctx.agents.get(agent).map(|a| a.record.as_ref()),
-                    count: *count,
-                })
-                .collect();
-            let count = group.instances.len() as u32;
-            place(candidates, &Request { config: &config, count, existing: &existing })
-        };
-        if !group.moves && placed.waiting.is_none() && group.instances.len() < self.to_place.len() {
+        let mut there = Cow::Borrowed(&self.placed);
+        if group.moves {
+            let leaves = leaving(self, group.instances.iter().flatten());
+            leaves.iter().for_each(|agent| job::place(there.to_mut(), agent, false));
+        }
+        let existing: Vec<_> = there
+            .iter()
+            .map(|(agent, count)| Existing {
+                agent,
+                record: ctx.agents.get(agent).map(|a| a.record.as_ref()),
+                count: *count,
+            })
+            .collect();
+        let request = Request { config: &config, count: group.count, existing: &existing };
+        let placed = place(candidates, &request);
+        if !group.moves && placed.waiting.is_none() && (group.count as usize) < self.to_place.len()
+        {
             // Held back for agents that are not offered yet.
             ctx.want_offers_now();
         }
-        for (i, assignment) in group.instances.iter().copied().zip(placed.assignments) {
+        let first = || self.to_place.iter().copied().take(placed.assignments.len()).collect();
+        let instances = group.instances.clone().unwrap_or_else(first);
+        for (i, assignment) in instances.into_iter().zip(placed.assignments) {
             let candidate = &candidates[assignment.candidate];
             let bundle = &mut bundles[assignment.candidate];
             if group.moves {

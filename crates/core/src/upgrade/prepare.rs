@@ -92,7 +92,9 @@ impl Job {
 
     fn tell_prepared(&mut self, i: InstanceId, ctx: &mut Ctx) {
         let moved = self.step(i).is_some_and(|step| step.next.is_some());
-        let widened = self.to_widen.values().any(|all| all.contains(&i));
+        let agent = self.own_slot(i).and_then(|slot| self.slots.get(&(i, slot)));
+        let wishes = agent.and_then(|held| self.to_widen.get(&held.record.agent));
+        let widened = wishes.is_some_and(|all| all.contains(&i));
         if moved {
             self.instance_event(i, UpgradeEventKind::Moved, "", ctx);
         } else if widened {
@@ -128,11 +130,22 @@ impl Job {
 
     /// Nothing more is wanted for an instance.
     pub(super) fn forget_wishes(&mut self, i: InstanceId, ctx: &mut Ctx) {
-        self.to_move.remove(&i);
-        self.to_widen.retain(|_, all| {
-            all.remove(&i);
-            !all.is_empty()
-        });
+        let agent = self.own_slot(i).and_then(|slot| self.slots.get(&(i, slot)));
+        let agent = agent.map(|held| held.record.agent.clone());
+        let mut empty = true;
+        match agent.as_ref().and_then(|agent| self.to_widen.get_mut(agent)) {
+            Some(all) => {
+                all.remove(&i);
+                empty = all.is_empty();
+            }
+            // Its slot is gone: somewhere.
+            None => self.to_widen.values_mut().for_each(|all| {
+                all.remove(&i);
+            }),
+        }
+        if self.to_move.remove(&i) | empty {
+            self.to_widen.retain(|_, all| !all.is_empty());
+        }
         ctx.demand.line_changed(&self.id, self.waits());
     }
 
@@ -210,8 +223,8 @@ impl Shard {
 }
 
 /// The agents of slots that instances are about to leave: there they do not count for placement.
-pub(crate) fn leaving(job: &Job, movers: &[InstanceId]) -> Vec<AgentId> {
+pub(crate) fn leaving<'a>(job: &Job, movers: impl Iterator<Item = &'a InstanceId>) -> Vec<AgentId> {
     let slot = |i: &InstanceId| Some((*i, job.own_slot(*i)?));
     let agent = |key| job.slots.get(&key).map(|held| held.record.agent.clone());
-    movers.iter().filter_map(slot).filter_map(agent).collect()
+    movers.filter_map(slot).filter_map(agent).collect()
 }
