@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use peloton_testbed::Options;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -245,7 +246,6 @@ fn kill_on_the_way(cluster: &mut Cluster, upgrade: &Upgrade, least_kills: u32) {
         }
         Err(info.to_string())
     });
-    println!("{kills} kills");
     assert!(kills >= least_kills, "killed only {kills} times");
 }
 
@@ -382,5 +382,55 @@ fn an_upgrade_that_is_not_to_go_back_fails_where_it_is_and_can_be_rolled_back() 
     audit.wait_places(&places);
     audit.wait_tasks(&after.into_values().map(|task| task.id).collect());
     job.delete();
+    audit.wait_nothing_left();
+}
+
+#[test]
+fn an_instance_that_needs_more_than_its_agent_has_moves_or_comes_home() {
+    let mut agents = Options::agents(2);
+    for agent in &mut agents.agents {
+        agent.resources = Some("cpus:1;mem:1024;disk:1024".to_owned());
+    }
+    let Some(mesos) = peloton_testbed::start(&agents) else { return };
+    let cluster = Cluster::start(&mesos, "moves", &[]);
+    let audit = Audit::new(&mesos, cluster.role());
+    let sized = |cpus: f64, command: &str| {
+        let resource = json!({"cpusLimit": cpus, "memLimitMb": 32, "diskLimitMb": 16});
+        config(1, command, json!({"resource": resource}))
+    };
+    let job = Job::create(&cluster, "moves", &sized(0.4, OLD));
+    let before = job.wait_running(1);
+    // It leaves too little on that agent for the job to grow there.
+    let beside =
+        [json!({"attribute": "hostname", "operator": "EQUAL", "values": [before[&0].host]})];
+    let mut beside_it = sized(0.4, OLD);
+    beside_it["placement"] = json!({"constraints": beside});
+    let neighbour = Job::create(&cluster, "neighbour", &beside_it);
+    let neighbours = neighbour.wait_running(1);
+    let reserves = |cpus: i64| {
+        wait_until(&format!("{cpus} thousandths of cpus reserved"), PATIENCE, || {
+            let found = audit.reserved()?;
+            if found.get("cpus") == Some(&cpus) { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    };
+    reserves(800);
+    let places = audit.places().unwrap();
+
+    let bad = Upgrade::create(&job, &sized(0.8, "exit 1"), options(1, json!({})));
+    bad.wait(&cluster, "ROLLED_BACK");
+    let events = bad.events(&cluster);
+    assert!(events.contains(&("MOVED".to_owned(), Some(0))), "{events:?}");
+    assert_at_home(&job, &before, 1, 1);
+    audit.wait_places(&places);
+
+    let good = Upgrade::create(&job, &sized(0.8, NEW), options(1, json!({})));
+    good.wait(&cluster, "SUCCEEDED");
+    let moved = job.wait_running(1);
+    assert_eq!(version(&moved[&0]), 3);
+    assert_ne!(moved[&0].host, before[&0].host, "where there is room");
+    reserves(1200);
+    assert_eq!(neighbour.wait_running(1)[&0].id, neighbours[&0].id, "nobody else was touched");
+    job.delete();
+    neighbour.delete();
     audit.wait_nothing_left();
 }
