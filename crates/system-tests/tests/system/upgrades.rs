@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use peloton_testbed::Options;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -51,11 +52,12 @@ fn a_new_command_comes_batch_by_batch_to_every_instance_where_it_is() {
     let Some(mesos) = shared_mesos() else { return };
     let cluster = Cluster::start(mesos, "upgrade", &[]);
     let audit = Audit::new(mesos, cluster.role());
-    let sla = || json!({"sla": {"minimumInstanceCount": 15}});
+    // Five on each of the four agents.
+    let constraint = json!({"attribute": "hostname", "operator": "MAX_PER_VALUE", "max": 5});
+    let sla = json!({"minimumInstanceCount": 15});
+    let sla = || json!({"sla": sla, "placement": {"constraints": [constraint]}});
     let job = Job::service(&cluster, "web", 20, OLD, sla());
     let before = job.wait_running(20);
-    let hosts: BTreeSet<_> = before.values().map(|task| &task.host).collect();
-    assert!(hosts.len() > 1, "all on {hosts:?}");
     audit.wait_slots(20);
     let places = audit.places().unwrap();
 
@@ -257,12 +259,19 @@ fn a_master_that_is_killed_again_and_again_brings_upgrades_to_their_end() {
     audit.wait_slots(6);
     let places = audit.places().unwrap();
 
-    let good = Upgrade::create(&job, &config(6, NEW, json!({})), options(2, json!({})));
+    // A run that was decided and not sent when the master was killed has a number, and never starts.
+    let starts = cluster.directory().join("starts");
+    let noting = format!("echo $PELOTON_INSTANCE_ID >>{}; {NEW}", starts.display());
+    let noting = config(6, &noting, json!({}));
+    let good = Upgrade::create(&job, &noting, options(2, json!({})));
     kill_on_the_way(&mut cluster, &good, 3);
     good.wait(&cluster, "SUCCEEDED");
     let job = Job::of(&cluster, "web");
     let upgraded = assert_at_home(&job, &before, 6, 2);
-    assert!(upgraded.values().all(|task| task.run == 2), "each was restarted once: {upgraded:?}");
+    let started = std::fs::read_to_string(&starts).unwrap();
+    let mut started: Vec<u32> = started.lines().map(|line| line.parse().unwrap()).collect();
+    started.sort_unstable();
+    assert_eq!(started, [0, 1, 2, 3, 4, 5], "each was started once: {upgraded:?}");
     audit.wait_places(&places);
 
     // Others have arrived before this one fails.
@@ -299,14 +308,14 @@ fn an_upgrade_is_paused_resumed_rolled_back_and_aborted() {
     upgrade.wait_done(&cluster, 1);
     assert_eq!(upgrade.call(&cluster, "Pause"), json!({}));
     // What is in hand is finished; no other is begun.
-    let held = wait_until("a paused upgrade with nothing in hand", PATIENCE, || {
+    let half = wait_until("a paused upgrade with nothing in hand", PATIENCE, || {
         let info = upgrade.get(&cluster);
         let idle = info["instances"].as_array().is_none_or(Vec::is_empty);
-        if info["state"] == 2 && idle { Ok(info) } else { Err(info.to_string()) }
+        let half = job.tasks();
+        let same = info["numTasksDone"] == restarted(&before, &half).len();
+        if info["state"] == 2 && idle && same { Ok(half) } else { Err(info.to_string()) }
     });
-    let half = job.wait_running(6);
     let done = restarted(&before, &half).len();
-    assert_eq!(held["numTasksDone"], done, "{held}");
     assert!((1..6).contains(&done), "{done} were done when it paused");
 
     let answer = upgrade.call(&cluster, "Rollback");
@@ -340,5 +349,88 @@ fn an_upgrade_is_paused_resumed_rolled_back_and_aborted() {
     job.wait_running(6);
     audit.wait_places(&places);
     job.delete();
+    audit.wait_nothing_left();
+}
+
+#[test]
+fn an_upgrade_that_is_not_to_go_back_fails_where_it_is_and_can_be_rolled_back() {
+    let Some(mesos) = shared_mesos() else { return };
+    let cluster = Cluster::start(mesos, "stays-failed", &[]);
+    let audit = Audit::new(mesos, cluster.role());
+    let job = Job::service(&cluster, "web", 6, OLD, json!({}));
+    let before = job.wait_running(6);
+    audit.wait_slots(6);
+    let places = audit.places().unwrap();
+
+    let failing = "test $PELOTON_INSTANCE_ID = 3 && exit 1; exec sleep 2000";
+    let stays = json!({"rollbackOnFailure": false});
+    let upgrade = Upgrade::create(&job, &config(6, failing, json!({})), options(2, stays));
+    let info = upgrade.wait(&cluster, "FAILED");
+    assert!(info["failure"].as_str().unwrap().contains("instance 3 failed"), "{info}");
+    let stuck = job.tasks();
+    let untouched: Vec<_> = stuck.values().filter(|task| version(task) == 1).collect();
+    assert!(!untouched.is_empty() && untouched.len() < 5, "{untouched:?}");
+    audit.wait_places(&places);
+
+    let answer = upgrade.call(&cluster, "Rollback");
+    assert_eq!(answer["result"]["value"], upgrade.id.as_str(), "{answer}");
+    upgrade.wait(&cluster, "ROLLED_BACK");
+    let after = assert_at_home(&job, &before, 6, 1);
+    for (number, _) in stuck.iter().filter(|(_, task)| version(task) == 1) {
+        assert_eq!(after[number].id, before[number].id, "instance {number} was not touched");
+    }
+    audit.wait_places(&places);
+    audit.wait_tasks(&after.into_values().map(|task| task.id).collect());
+    job.delete();
+    audit.wait_nothing_left();
+}
+
+#[test]
+fn an_instance_that_needs_more_than_its_agent_has_moves_or_comes_home() {
+    let mut agents = Options::agents(2);
+    for agent in &mut agents.agents {
+        agent.resources = Some("cpus:1;mem:1024;disk:1024".to_owned());
+    }
+    let Some(mesos) = peloton_testbed::start(&agents) else { return };
+    let cluster = Cluster::start(&mesos, "moves", &[]);
+    let audit = Audit::new(&mesos, cluster.role());
+    let sized = |cpus: f64, command: &str| {
+        let resource = json!({"cpusLimit": cpus, "memLimitMb": 32, "diskLimitMb": 16});
+        config(1, command, json!({"resource": resource}))
+    };
+    let job = Job::create(&cluster, "moves", &sized(0.4, OLD));
+    let before = job.wait_running(1);
+    // It leaves too little on that agent for the job to grow there.
+    let beside =
+        [json!({"attribute": "hostname", "operator": "EQUAL", "values": [before[&0].host]})];
+    let mut beside_it = sized(0.4, OLD);
+    beside_it["placement"] = json!({"constraints": beside});
+    let neighbour = Job::create(&cluster, "neighbour", &beside_it);
+    let neighbours = neighbour.wait_running(1);
+    let reserves = |cpus: i64| {
+        wait_until(&format!("{cpus} thousandths of cpus reserved"), PATIENCE, || {
+            let found = audit.reserved()?;
+            if found.get("cpus") == Some(&cpus) { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    };
+    reserves(800);
+    let places = audit.places().unwrap();
+
+    let bad = Upgrade::create(&job, &sized(0.8, "exit 1"), options(1, json!({})));
+    bad.wait(&cluster, "ROLLED_BACK");
+    let events = bad.events(&cluster);
+    assert!(events.contains(&("MOVED".to_owned(), Some(0))), "{events:?}");
+    assert_at_home(&job, &before, 1, 1);
+    audit.wait_places(&places);
+
+    let good = Upgrade::create(&job, &sized(0.8, NEW), options(1, json!({})));
+    good.wait(&cluster, "SUCCEEDED");
+    let moved = job.wait_running(1);
+    assert_eq!(version(&moved[&0]), 3);
+    assert_ne!(moved[&0].host, before[&0].host, "where there is room");
+    reserves(1200);
+    assert_eq!(neighbour.wait_running(1)[&0].id, neighbours[&0].id, "nobody else was touched");
+    job.delete();
+    neighbour.delete();
     audit.wait_nothing_left();
 }
