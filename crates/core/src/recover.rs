@@ -181,6 +181,9 @@ impl Shard {
             None => job.remove(&mut self.ctx),
         }
         if let Some(job) = self.jobs.get_mut(id) {
+            if job.upgrade.is_none() {
+                job.settle_leftovers(&mut self.ctx);
+            }
             job.recount_surplus(&mut self.ctx);
         }
     }

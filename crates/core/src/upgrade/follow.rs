@@ -18,7 +18,10 @@ impl Job {
         let (to, to_count, by) = (record.version, record.instance_count, record.updated_by.clone());
         let ask = record.upgrade.as_deref().cloned();
         let Some(ask) = ask else {
-            self.upgrade = None;
+            if self.upgrade.take().is_some() {
+                self.settle_leftovers(ctx);
+                self.recount_surplus(ctx);
+            }
             return;
         };
         match &mut self.upgrade {

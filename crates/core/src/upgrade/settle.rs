@@ -26,15 +26,26 @@ impl Job {
         }
     }
 
+    /// The job's record names no upgrade any more.
+    pub(crate) fn settle_leftovers(&mut self, ctx: &mut Ctx) {
+        let left = self.instances.iter().enumerate().filter(|(_, x)| x.record.step.is_some());
+        let left: Vec<_> = left.map(|(i, _)| i as InstanceId).collect();
+        for i in left {
+            self.settle_one(i, ctx);
+        }
+    }
+
     /// An instance of an upgrade that is over. One whose run is not the one to keep waits until that ended.
     pub(crate) fn settle_one(&mut self, i: InstanceId, ctx: &mut Ctx) {
-        let Some(state) = self.upgrade.as_ref().map(|upgrade| upgrade.record.state) else {
-            return;
-        };
         let Some(instance) = self.instances.get(i as usize) else { return };
         let (live, stage) = (instance.record.state.is_live(), self.step(i).map(|step| step.stage));
         let Some(stage) = stage else { return };
-        match state {
+        // Where the job's record names none any more, the step tells how the last one ended.
+        let left = match stage {
+            Stage::Back | Stage::Returned => UpgradeState::RolledBack,
+            _ => UpgradeState::Succeeded,
+        };
+        match self.upgrade.as_ref().map_or(left, |upgrade| upgrade.record.state) {
             UpgradeState::Succeeded => {}
             UpgradeState::RolledBack if live && !self.suits(i) => {
                 if stage != Stage::Returned {
@@ -50,6 +61,7 @@ impl Job {
             }
             _ => return,
         }
+        let state = self.upgrade.as_ref().map_or(left, |upgrade| upgrade.record.state);
         let new = state == UpgradeState::Succeeded;
         self.update(i, ctx, |instance| instance.record.step = None);
         let own = self.instances.get(i as usize).and_then(|x| x.record.slot);

@@ -210,8 +210,11 @@ impl World {
         if let Effect::Accept(accept) = &effect {
             self.check_launches(accept);
         }
+        let uses_offers = matches!(effect, Effect::Accept(_));
         self.mesos.call(effect);
-        self.check_held();
+        if uses_offers {
+            self.check_held();
+        }
         let problems = std::mem::take(&mut self.mesos.problems);
         assert!(problems.is_empty(), "{problems:?}");
     }
