@@ -24,7 +24,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("framework_changes", framework_changes),
 ];
 
-/// SUBSCRIBED comes first, a HEARTBEAT at once behind it, then offers of all that is free.
+/// SUBSCRIBED comes first, then offers of all that is free. The first HEARTBEAT is of another actor of Mesos's
+/// than the offers: it mostly comes before them, and on a busy machine behind them.
 fn first(lab: &mut Lab<'_>) -> Result<()> {
     let role = lab.role("a");
     let id = json!({"value": "conformance-first"});
@@ -32,9 +33,8 @@ fn first(lab: &mut Lab<'_>) -> Result<()> {
     info["id"] = id;
     let mut s = lab.subscribe_with(info, &[])?;
     s.record(&s.subscribed);
-    // Offers come after both.
     let offers = s.offers("all", |all| build::sum(all, "cpus") >= 8.0)?;
-    lab.note(&format!("heartbeats before the offers: {}", s.heartbeats));
+    lab.note(&format!("at most one heartbeat before the offers: {}", s.heartbeats <= 1));
     for offer in build::of_host(&offers, "agent-0") {
         lab.transcript.message("an offer", &offer.message);
     }
