@@ -50,8 +50,7 @@ fn command(launch: &Launch) -> mesos::CommandInfo {
             value: uri.value.clone(),
             executable: Some(uri.executable),
             extract: Some(uri.extract),
-            // A service has to come back on its agent without whoever serves the artifact.
-            cache: Some(uri.cache || launch.slot.is_some()),
+            cache: Some(uri.cache),
             output_file: text(&uri.output_file),
         })
         .collect();
