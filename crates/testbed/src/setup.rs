@@ -3,11 +3,12 @@
 //! No distribution packages Mesos any more, but the PyPI package `mesos.scheduler` does: its
 //! native module is all of libmesos, with its C++ symbols exported. It was built against OpenSSL
 //! 1.0, curl's `CURL_OPENSSL_3` symbols and CPython 2.7; none of the three is used while TLS is
-//! off, so small libraries with the right symbol names and versions satisfy the dynamic linker.
+//! off, so small libraries with the right symbol names and versions satisfy the dynamic linker. Of curl an
+//! agent uses one thing, which the library for it has: how long a file is that its fetcher is to cache.
 //! Two small programs (`native/`) then run masters, agents and the container launcher from it.
 //!
 //! The result lives in `PELOTON_TESTBED_DIR`, or `.testbed` of the workspace: the library and its
-//! stubs under `lib-<version>`, the programs under `native-<stamp>`, where the stamp is made from
+//! stubs under `lib-<version>`, the programs and curl under `native-<stamp>`, where the stamp is made from
 //! their sources. A directory appears by rename when it is complete, under a lock of its own, so
 //! any number of callers may set up at once.
 
@@ -27,10 +28,11 @@ pub use etcd::setup_etcd;
 pub use zookeeper::setup_zookeeper;
 
 /// Changes when the way of building changes without a change of the sources.
-const BUILD_REVISION: u32 = 1;
+const BUILD_REVISION: u32 = 2;
 
-/// The C++ sources, by file name.
-const SOURCES: [(&str, &str); 3] = [
+/// The C and C++ sources, by file name.
+const SOURCES: [(&str, &str); 4] = [
+    ("curl.c", include_str!("../native/curl.c")),
     ("libmesos.hpp", include_str!("../native/libmesos.hpp")),
     ("mesos_node.cpp", include_str!("../native/mesos_node.cpp")),
     ("mesos_containerizer.cpp", include_str!("../native/mesos_containerizer.cpp")),
@@ -100,7 +102,7 @@ fn setup_in(directory: &Path) -> Result<Installation> {
     }
     if !native.is_dir() {
         build_aside(&directory, &native, |aside| {
-            native::build_programs(aside, &library, &SOURCES)
+            native::build_programs(aside, &native, &library, &SOURCES)
         })?;
     }
     Ok(Installation { native })

@@ -4,6 +4,7 @@
 //! agent tells by `MESOS_FETCHER_INFO` what to fetch, and what part its cache has in it. What is
 //! printed goes to the sandbox's `stdout` and `stderr`; any failure fails the task.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -60,7 +61,15 @@ fn cached(item: &Value, cache: Option<&Path>) -> Result<Cache, String> {
     };
     match item.get("action").and_then(Value::as_str).unwrap_or("BYPASS_CACHE") {
         "BYPASS_CACHE" => Ok(Cache::Bypass),
-        "DOWNLOAD_AND_CACHE" => Ok(Cache::Fill(file()?)),
+        "DOWNLOAD_AND_CACHE" => {
+            let file = file()?;
+            // An agent only names the directory, and removes it when it starts.
+            if let Some(directory) = file.parent() {
+                fs::create_dir_all(directory)
+                    .map_err(|error| format!("{}: {error}", directory.display()))?;
+            }
+            Ok(Cache::Fill(file))
+        }
         "RETRIEVE_FROM_CACHE" => Ok(Cache::Use(file()?)),
         other => Err(format!("the action {other} is unknown")),
     }
@@ -74,14 +83,12 @@ fn field<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use std::fs;
 
     #[test]
     fn the_cache_is_filled_and_used() {
         let directory = tempfile::tempdir().unwrap();
         let [sandbox, cache] = ["sandbox", "cache"].map(|name| directory.path().join(name));
         fs::create_dir_all(&sandbox).unwrap();
-        fs::create_dir_all(&cache).unwrap();
         let source = directory.path().join("tool");
         fs::write(&source, "one").unwrap();
         let info = |action: &str| {
