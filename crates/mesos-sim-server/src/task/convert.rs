@@ -23,13 +23,16 @@ pub(super) fn command(command: &v1::CommandInfo) -> CommandSpec {
     }
 }
 
-/// What is to be fetched.
-pub(super) fn uris(command: &v1::CommandInfo) -> Vec<Uri> {
-    let uri = |uri: &v1::command_info::Uri| Uri {
-        value: uri.value.clone(),
-        executable: uri.executable(),
-        extract: uri.extract(),
-        output_file: uri.output_file.clone(),
+/// What is to be fetched, and whether by way of the agent's cache.
+pub(super) fn uris(command: &v1::CommandInfo) -> Vec<(Uri, bool)> {
+    let uri = |uri: &v1::command_info::Uri| {
+        let fetched = Uri {
+            value: uri.value.clone(),
+            executable: uri.executable(),
+            extract: uri.extract(),
+            output_file: uri.output_file.clone(),
+        };
+        (fetched, uri.cache())
     };
     command.uris.iter().map(uri).collect()
 }

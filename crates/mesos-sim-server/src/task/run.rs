@@ -1,5 +1,6 @@
 //! One run of a task: a thread that prepares it and then waits with it.
 
+use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use peloton_proto::mesos::v1;
-use peloton_task_runner::fetch::{self, Cache};
+use peloton_task_runner::fetch::{self, Cache, Uri};
 use peloton_task_runner::mark::MARK;
 use peloton_task_runner::{CommandSpec, Place, Report, Run, Runnable, State};
 
@@ -109,8 +110,8 @@ fn prepare(job: &Job) -> Result<Runnable, String> {
     }
     let command = task.command.as_ref().ok_or("the task has no command")?;
     sandbox::link_volumes(&job.work, &job.directory, task)?;
-    for uri in convert::uris(command) {
-        match fetch::fetch(&uri, &job.directory, &Cache::Bypass) {
+    for (uri, cached) in convert::uris(command) {
+        match fetch(job, &uri, cached) {
             Ok(done) => drop(writeln!(stdout, "{done}")),
             Err(error) => {
                 let _ = writeln!(stderr, "{error}");
@@ -142,6 +143,31 @@ fn prepare(job: &Job) -> Result<Runnable, String> {
         max_completion_time: task.max_completion_time.as_ref().map(convert::duration),
         reports_killing: true,
     })
+}
+
+/// Fetches a file into the sandbox, by way of the agent's cache where that is wanted.
+fn fetch(job: &Job, uri: &Uri, cached: bool) -> peloton_task_runner::Result<String> {
+    if !cached {
+        return fetch::fetch(uri, &job.directory, &Cache::Bypass);
+    }
+    let file = job.work.cached(&uri.value);
+    if file.exists() {
+        return fetch::fetch(uri, &job.directory, &Cache::Use(file));
+    }
+    // Several runs may be at it: what has the name is whole.
+    let name = job.directory.file_name().unwrap_or_default();
+    let own = file.with_extension(name);
+    let failed = |source| peloton_task_runner::Error::Path { path: own.clone(), source };
+    if let Some(directory) = own.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let done = fetch::fetch(uri, &job.directory, &Cache::Fill(own.clone()));
+    match &done {
+        Ok(_) => fs::rename(&own, &file).map_err(failed)?,
+        // Whatever there is of it; mostly nothing.
+        Err(_) => drop(fs::remove_file(&own)),
+    }
+    done
 }
 
 /// The command behind a shell that sets limits and then becomes the command.

@@ -1,6 +1,7 @@
 //! Where the files of an agent's tasks are, as in a real agent's work directory.
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
@@ -46,6 +47,13 @@ impl WorkDir {
         let slave = self.0.join("slaves").join(agent);
         let executor = slave.join("frameworks").join(framework).join("executors").join(task);
         Ok(executor.join("runs").join(container))
+    }
+
+    /// Where the agent's fetcher keeps what it fetched from there.
+    pub(crate) fn cached(&self, uri: &str) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        uri.hash(&mut hasher);
+        self.0.with_file_name("fetch").join(format!("{:016x}", hasher.finish()))
     }
 
     /// The directory of a persistent volume. Roles are paths, and a role must not be inside another's
