@@ -292,7 +292,7 @@ pub struct Uri {
     pub executable: bool,
     /// Whether a known archive is extracted.
     pub extract: bool,
-    /// Whether the agent's fetcher cache is used.
+    /// Whether the agent's fetcher cache is used; for services it always is.
     pub cache: bool,
     /// The file's name in the sandbox; empty for the URI's last part.
     pub output_file: String,

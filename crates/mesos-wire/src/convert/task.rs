@@ -50,7 +50,8 @@ fn command(launch: &Launch) -> mesos::CommandInfo {
             value: uri.value.clone(),
             executable: Some(uri.executable),
             extract: Some(uri.extract),
-            cache: Some(uri.cache),
+            // A service has to come back on its agent without whoever serves the artifact.
+            cache: Some(uri.cache || launch.slot.is_some()),
             output_file: text(&uri.output_file),
         })
         .collect();
