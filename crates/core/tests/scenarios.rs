@@ -10,7 +10,8 @@ use peloton_core::{
 use peloton_model::{
     AgentId, AgentRecord, ConfigRecord, FrameworkId, InstanceRecord, JobConfig, JobId, JobRecord,
     JobState, JobSummary, Milli, OfferId, PortSet, Resources, ShardId, SlotId, SlotRecord,
-    SlotState, TaskState, decode_record, encode_record,
+    SlotState, TaskState, UpgradeAsk, UpgradeOptions, UpgradeRecord, UpgradeState, decode_record,
+    encode_record,
 };
 use peloton_store::{Key, KeyValue, Op, Revision, keys};
 use std::collections::BTreeMap;
@@ -111,6 +112,38 @@ impl Scene {
         self.put(key.clone(), encode_record(&record).unwrap());
         let incarnation = self.store[&key].1;
         self.step(Input::Job { id, incarnation, modified: self.revision, record });
+    }
+
+    /// An upgrade of all instances of the job to version 2, or what is asked of it.
+    fn upgrade(&mut self, count: u32, ask: UpgradeAsk) {
+        let config = JobConfig { instance_count: count, ..self.config() };
+        let id = JobId::new("j").unwrap();
+        let record = ConfigRecord { version: 2, config: Arc::new(config), ..Default::default() };
+        self.put(keys::desired_config(0, "j", 2), encode_record(&record).unwrap());
+        self.step(Input::Config { job: id.clone(), version: 2, config: record.config });
+        let ask = UpgradeAsk { mark: 7, from: 1, from_count: count, ..ask };
+        let record = JobRecord {
+            version: 2,
+            generation: 2,
+            instance_count: count,
+            upgrade: Some(Box::new(ask)),
+            ..Default::default()
+        };
+        let key = keys::desired_job(0, "j");
+        self.put(key.clone(), encode_record(&record).unwrap());
+        let incarnation = self.store[&key].1;
+        self.step(Input::Job { id, incarnation, modified: self.revision, record });
+    }
+
+    fn upgrade_record(&self) -> UpgradeRecord {
+        decode_record(&self.store[&keys::actual_upgrade(0, "j", 2)].0).unwrap()
+    }
+
+    /// The configuration of the job's first version.
+    fn config(&self) -> JobConfig {
+        let key = keys::desired_config(0, "j", 1);
+        let record: ConfigRecord = decode_record(&self.store[&key].0).unwrap();
+        JobConfig::clone(&record.config)
     }
 
     fn stop_all(&mut self, count: u32) {
@@ -519,4 +552,24 @@ fn a_slot_on_an_agent_that_mesos_waits_for_without_end_is_not_waited_for() {
     assert_eq!(scene.slots(), []);
     scene.offers("b", 150, vec![]);
     assert_eq!(scene.instance(0).agent.unwrap().as_str(), "b");
+}
+
+/// It is not waited for any longer; that it has not come back is told by more than an event.
+#[test]
+fn an_instance_on_an_agent_that_stays_away_is_named_by_the_upgrade_that_goes_back() {
+    let mut scene = Scene::running(2);
+    let options = UpgradeOptions { batch_size: 1, min_healthy_secs: 1, ..Default::default() };
+    let ask = UpgradeAsk { options, ..Default::default() };
+    scene.upgrade(2, ask.clone());
+    scene.status("j-0-1", TaskStatus::Killed, "a00");
+    scene.offers("a00", 0, vec![reserved(1)]);
+    scene.status("j-0-2", TaskStatus::Running, "a00");
+    assert_eq!(scene.instance(0).version, 2);
+    scene.status("j-0-2", TaskStatus::Unreachable, "a00");
+    scene.upgrade(2, UpgradeAsk { rollback: true, ..ask });
+    scene.pass(600_000);
+    let record = scene.upgrade_record();
+    assert_eq!(record.state, UpgradeState::RolledBack, "{record:?}");
+    assert_eq!((record.displaced, record.displaced_count), (vec![0], 1), "{}", record.message);
+    assert!(record.message.contains("1 could not return"), "{}", record.message);
 }

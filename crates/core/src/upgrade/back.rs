@@ -137,6 +137,7 @@ impl Job {
             // Its task may run on, or be replaced later: nothing more can be done from here.
             let due = Self::counted_from(since, ctx) + ctx.settings.unreachable_replace_ms;
             if self.overdue(i, due, ctx) {
+                self.left_behind(i, ctx);
                 self.returned(i, "its agent is unreachable", ctx);
             }
             return;

@@ -99,7 +99,7 @@ impl Job {
             return;
         }
         let Some(step) = self.step(i) else {
-            self.displaced(i, slot, record, ctx);
+            self.displaced(i, slot, record, "is lost", ctx);
             return;
         };
         let (home, next) = (step.home == Some(slot), step.next == Some(slot));
@@ -113,12 +113,35 @@ impl Job {
                 }
             });
         }
-        self.displaced(i, slot, record, ctx);
+        self.displaced(i, slot, record, "is lost", ctx);
         self.look_at(i, ctx);
     }
 
-    /// Writes down that an instance cannot return to its agent, or stay there.
-    fn displaced(&mut self, i: InstanceId, id: SlotId, slot: &SlotRecord, ctx: &mut Ctx) {
+    /// An instance is not waited for any longer, as the agent that it runs on, and is to return to, is away.
+    pub(super) fn left_behind(&mut self, i: InstanceId, ctx: &mut Ctx) {
+        let Some(record) = self.instances.get(i as usize).map(|instance| &instance.record) else {
+            return;
+        };
+        let home = record.step.as_deref().and_then(|step| step.home).or(record.slot);
+        let Some(id) = home else { return };
+        let held = self.slots.get(&(i, id)).map(|held| &held.record);
+        // One with a slot elsewhere has that to return to, as soon as its run is given up.
+        let Some(slot) = held.filter(|slot| record.agent.as_ref() == Some(&slot.agent)) else {
+            return;
+        };
+        let slot = slot.clone();
+        self.displaced(i, id, &slot, "is on an agent that stays away", ctx);
+    }
+
+    /// Writes down that an instance cannot return to its agent, or stay there, and what its slot is.
+    fn displaced(
+        &mut self,
+        i: InstanceId,
+        id: SlotId,
+        slot: &SlotRecord,
+        what: &str,
+        ctx: &mut Ctx,
+    ) {
         // What was made for the new version, was never there, or is of an earlier job of the name, is nothing
         // to return to.
         let counts = slot.made_for == 0
@@ -134,7 +157,7 @@ impl Job {
         }
         let host = ctx.agents.get(&slot.agent).map(|known| known.record.host.to_string());
         let host = host.unwrap_or_else(|| slot.agent.to_string());
-        let message = format!("its slot on {host} is lost");
+        let message = format!("its slot on {host} {what}");
         self.instance_event(i, UpgradeEventKind::Displaced, &message, ctx);
     }
 }
