@@ -8,11 +8,11 @@ use serde_json::json;
 use crate::support::{Audit, Cluster, Job, PATIENCE, Task, wait_until};
 
 /// The least time that the master can be told to wait before it replaces an instance.
-const SETTINGS: [&str; 2] =
+pub(crate) const SETTINGS: [&str; 2] =
     ["agents.unreachableReplaceSecs=10", "agents.massUnreachablePercent=100"];
 
 /// A Mesos that gives an agent up within seconds.
-fn mesos() -> Option<Mesos> {
+pub(crate) fn mesos() -> Option<Mesos> {
     let mut options = Options::agents(4);
     options.agent_ping_interval_ms = 1_000;
     options.max_agent_ping_timeouts = 2;
@@ -20,17 +20,18 @@ fn mesos() -> Option<Mesos> {
 }
 
 /// The number of an agent, from its host name.
-fn agent_of(task: &Task) -> usize {
+pub(crate) fn agent_of(task: &Task) -> usize {
     task.host.strip_prefix("agent-").unwrap().parse().unwrap()
 }
 
-fn on(tasks: &BTreeMap<u32, Task>, agent: usize) -> Vec<u32> {
+/// The instances on an agent.
+pub(crate) fn on(tasks: &BTreeMap<u32, Task>, agent: usize) -> Vec<u32> {
     let found = tasks.iter().filter(|(_, task)| agent_of(task) == agent);
     found.map(|(number, _)| *number).collect()
 }
 
 /// One service with an instance on each agent.
-fn one_on_each(cluster: &Cluster) -> (Job<'_>, BTreeMap<u32, Task>) {
+pub(crate) fn one_on_each(cluster: &Cluster) -> (Job<'_>, BTreeMap<u32, Task>) {
     // Six for four: when agents are gone, the others take theirs.
     let constraint = json!({"attribute": "hostname", "operator": "MAX_PER_VALUE", "max": 6});
     let placement = json!({"placement": {"strategy": "SPREAD", "constraints": [constraint]}});

@@ -1,6 +1,6 @@
 //! Jobs as a client sees them, in the API's JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -160,7 +160,12 @@ impl<'a> Job<'a> {
         wait_until(&format!("{} in states {states:?}", self.id), PATIENCE, || {
             let tasks = self.tasks();
             let found: Vec<State> = tasks.values().map(|task| task.state).collect();
-            if found == states { Ok(tasks) } else { Err(format!("{found:?}")) }
+            if found == states {
+                return Ok(tasks);
+            }
+            let said = tasks.values().filter_map(|task| task.runtime["message"].as_str());
+            let said: BTreeSet<&str> = said.filter(|text| !text.is_empty()).collect();
+            Err(format!("{found:?}, {said:?}"))
         })
     }
 

@@ -23,7 +23,20 @@ impl Upgrade {
     /// Asks for an upgrade of a job that has none under way.
     #[track_caller]
     pub(crate) fn create(job: &Job<'_>, config: &Value, options: Value) -> Self {
-        let spec = json!({"jobId": {"value": job.id}, "jobConfig": config, "options": options});
+        Self::ask(job, config, options, false)
+    }
+
+    /// Asks for one that takes the place of another.
+    #[track_caller]
+    pub(crate) fn replace(job: &Job<'_>, config: &Value, options: Value) -> Self {
+        Self::ask(job, config, options, true)
+    }
+
+    #[track_caller]
+    fn ask(job: &Job<'_>, config: &Value, options: Value, replace: bool) -> Self {
+        let spec = json!({
+            "jobId": {"value": job.id}, "jobConfig": config, "options": options, "replace": replace,
+        });
         let answer = job.cluster.yarpc("UpgradeManager.Create", json!({"spec": spec}));
         let id = answer["result"]["value"].as_str().unwrap_or_else(|| panic!("{answer}"));
         Self { id: id.to_owned() }
