@@ -200,6 +200,37 @@ async fn uris_are_in_the_sandbox_before_the_task_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cached_uri_is_fetched_once() {
+    let server = start(1).await;
+    let mut scheduler = Scheduler::subscribe(&server.address()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let [file, packed] = ["file", "packed.tar.gz"].map(|name| directory.path().join(name));
+    fs::write(&file, "cached\n").unwrap();
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(directory.path()).arg("-czf").arg(&packed).arg("file");
+    assert!(tar.status().unwrap().success());
+    let fetches = |cache: bool| {
+        let uri = |path: &std::path::Path, name: Option<&str>| command_info::Uri {
+            value: path.display().to_string(),
+            cache: Some(cache),
+            output_file: name.map(str::to_owned),
+            ..Default::default()
+        };
+        let uris = vec![uri(&file, Some("renamed")), uri(&packed, None)];
+        CommandInfo { uris, ..shell("cat renamed file | grep -c cached | grep 2") }
+    };
+    scheduler.launch(task("first", fetches(true))).await;
+    scheduler.reach("first", TaskState::TaskFinished).await;
+    fs::remove_file(&file).unwrap();
+    fs::remove_file(&packed).unwrap();
+    scheduler.launch(task("second", fetches(true))).await;
+    scheduler.reach("second", TaskState::TaskFinished).await;
+    scheduler.launch(task("third", fetches(false))).await;
+    scheduler.reach("third", TaskState::TaskFailed).await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn containers_fail_and_say_why() {
     let server = start(1).await;
     let mut scheduler = Scheduler::subscribe(&server.address()).await;

@@ -1,6 +1,6 @@
 use super::*;
 use peloton_core::{Accept, Effect, Launch, MesosEvent, Operation, SlotRef, TaskStatus};
-use peloton_model::job::{Check, HealthCheck, PortConfig, PortRef};
+use peloton_model::job::{Check, HealthCheck, PortConfig, PortRef, Uri};
 use peloton_model::{AgentId, JobConfig, JobId, Milli, OfferId, Resources, SlotId, TaskId};
 use peloton_proto::mesos::v1 as mesos;
 use peloton_proto::mesos::v1::scheduler::{Event, event as events};
@@ -109,6 +109,28 @@ fn a_reservation_survives_the_way_there_and_back() {
     };
     let sent = call(&identity(), Effect::Accept(accept)).accept.unwrap();
     assert_eq!(sent.operations[0].unreserve.clone().unwrap().resources, reserve.resources);
+}
+
+/// A service comes back without whoever serves its artifacts; a batch job has nothing to come back to.
+#[test]
+fn the_uris_of_services_are_always_cached() {
+    let cached = |slot: Option<SlotRef>, asked: bool| {
+        let mut launch = Launch { slot, ..launch() };
+        let uri = Uri { value: "http://a/b".into(), cache: asked, ..Default::default() };
+        Arc::make_mut(&mut launch.config).command.uris = vec![uri];
+        let operations = vec![Operation::Launch(Box::new(launch))];
+        let accept = Accept {
+            agent: AgentId::new("a1"),
+            offers: vec![OfferId::new("o1")],
+            operations,
+            refuse_ms: 0,
+        };
+        let sent = call(&identity(), Effect::Accept(accept)).accept.unwrap();
+        let tasks = &sent.operations[0].launch.as_ref().unwrap().task_infos;
+        tasks[0].command.as_ref().unwrap().uris[0].cache
+    };
+    assert_eq!(cached(Some(slot()), false), Some(true));
+    assert_eq!([false, true].map(|asked| cached(None, asked)), [Some(false), Some(true)]);
 }
 
 /// Reservations of others, or without our labels, are neither free nor ours.

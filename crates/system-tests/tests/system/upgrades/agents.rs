@@ -112,6 +112,10 @@ fn upgrades_wait_for_an_agent_that_dies_and_comes_back() {
 #[track_caller]
 fn assert_moved(job: &Job<'_>, before: &Tasks, lost: usize, wanted: u64) -> Tasks {
     let moved: BTreeSet<u32> = on(before, lost).into_iter().collect();
+    // An upgrade may end when it has stopped waiting for them, a moment before they are replaced.
+    for number in &moved {
+        job.wait_task(*number, "elsewhere", |task| !task.host.is_empty() && agent_of(task) != lost);
+    }
     let stayed = before.iter().filter(|(number, _)| !moved.contains(number));
     let stayed: BTreeMap<_, _> = stayed.map(|(number, task)| (*number, task.clone())).collect();
     let after = assert_at_home(job, &stayed, 8, wanted);
@@ -171,11 +175,11 @@ fn a_rollback_ends_without_an_agent_that_stays_away_and_names_who_was_displaced(
     mesos.kill_agent_machine(agent).unwrap();
     upgrade.call(&cluster, "Rollback");
     let info = upgrade.wait(&cluster, "ROLLED_BACK");
-    let back = assert_moved(&job, &before, agent, 1);
     // Those that it had not touched had nothing to return from; they may be replaced before its end or after it.
     let (named, away) = (displaced(&info), on(&before, agent).into_iter().collect());
     let touched: BTreeSet<u32> = new.intersection(&away).copied().collect();
     assert!(named.is_superset(&touched) && named.is_subset(&away), "{touched:?}: {info}");
+    let back = assert_moved(&job, &before, agent, 1);
 
     // What is left there is given back when it returns after all.
     mesos.start_agent(agent).unwrap();
