@@ -1,9 +1,28 @@
 //! Upgrades that change how many instances there are, and what each gets.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::json;
 
 use super::{NEW, OLD, assert_at_home, options, restarted, sized, wait_reserved};
-use crate::support::{Audit, Cluster, Job, Upgrade, config, shared_mesos};
+use crate::support::{Audit, Cluster, Job, PATIENCE, Upgrade, config, shared_mesos, wait_until};
+
+/// A command that goes on, but of one instance, which fails as soon as there is a file.
+fn failing_once_told(instance: u32, file: &Path) -> String {
+    let waits = format!("while test ! -e {}; do sleep 0.1; done; exit 1", file.display());
+    format!("test $PELOTON_INSTANCE_ID = {instance} && {{ {waits}; }}; exec sleep 3000")
+}
+
+/// Waits until this has happened to an instance in an upgrade.
+#[track_caller]
+fn wait_event(upgrade: &Upgrade, cluster: &Cluster, kind: &str, instance: u64) {
+    wait_until(&format!("{kind} of {instance}"), PATIENCE, || {
+        let events = upgrade.events(cluster);
+        let there = events.contains(&(kind.to_owned(), Some(instance)));
+        if there { Ok(()) } else { Err(format!("{events:?}")) }
+    });
+}
 
 #[test]
 fn instances_are_added_and_removed_and_come_back_to_their_slots_if_it_fails() {
@@ -18,16 +37,17 @@ fn instances_are_added_and_removed_and_come_back_to_their_slots_if_it_fails() {
     audit.wait_slots(6);
     let places = audit.places().unwrap();
 
-    // The last that is kept fails, so that others were upgraded, or removed, before.
-    let failing = "test $PELOTON_INSTANCE_ID = 2 && exit 1; exec sleep 3000";
-    let fails = Upgrade::create(&job, &config(3, failing, json!({})), options(4, json!({})));
+    // The last that is kept fails when others were removed.
+    let fail = cluster.directory().join("fail");
+    let slow = options(4, json!({"minHealthySecs": 30}));
+    let fails = Upgrade::create(&job, &config(3, &failing_once_told(2, &fail), json!({})), slow);
+    wait_event(&fails, &cluster, "PROVEN", 5);
+    fs::write(&fail, "").unwrap();
     let info = fails.wait(&cluster, "ROLLED_BACK");
     let back = assert_at_home(&job, &many, 6, 2);
     audit.wait_places(&places);
     let others = restarted(&many, &back);
-    let removed = ("PROVEN".to_owned(), Some(5));
-    let events = fails.events(&cluster);
-    assert!(others.contains(&2) && events.contains(&removed), "{others:?}: {info}; {events:?}");
+    assert!(others.contains(&2) && others.contains(&5), "{others:?}: {info}");
 
     let less = Upgrade::create(&job, &config(3, OLD, json!({})), options(2, json!({})));
     less.wait(&cluster, "SUCCEEDED");
@@ -60,10 +80,12 @@ fn fewer_larger_instances_and_more_smaller_ones_come_back_to_their_slots() {
 
     // Half as many and larger. The last that is kept fails, when others were removed.
     let slow = options(6, json!({"minHealthySecs": 30}));
-    let few = Upgrade::create(&job, &sized(3, 0.3, 48, &failing(2)), slow);
+    let fail = cluster.directory().join("fail");
+    let few = Upgrade::create(&job, &sized(3, 0.3, 48, &failing_once_told(2, &fail)), slow);
+    wait_event(&few, &cluster, "PROVEN", 5);
+    wait_event(&few, &cluster, "WIDENED", 2);
+    fs::write(&fail, "").unwrap();
     few.wait(&cluster, "ROLLED_BACK");
-    saw(&few, "WIDENED", 2);
-    saw(&few, "PROVEN", 5);
     saw(&few, "RETURNED", 5);
     let back = assert_at_home(&job, &before, 6, 1);
     assert!(restarted(&before, &back).contains(&5), "the last one was removed");
