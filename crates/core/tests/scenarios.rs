@@ -10,7 +10,7 @@ use peloton_core::{
 use peloton_model::{
     AgentId, AgentRecord, ConfigRecord, FrameworkId, InstanceRecord, JobConfig, JobId, JobRecord,
     JobState, JobSummary, Milli, OfferId, PortSet, Resources, ShardId, SlotId, SlotRecord,
-    SlotState, TaskState, decode_record, encode_record,
+    SlotState, Stage, TaskState, UpgradeAsk, decode_record, encode_record,
 };
 use peloton_store::{Key, KeyValue, Op, Revision, keys};
 use std::collections::BTreeMap;
@@ -108,6 +108,29 @@ impl Scene {
         let record =
             JobRecord { version, generation: version, instance_count: count, ..Default::default() };
         let key = keys::desired_job(0, "j");
+        self.put(key.clone(), encode_record(&record).unwrap());
+        let incarnation = self.store[&key].1;
+        self.step(Input::Job { id, incarnation, modified: self.revision, record });
+    }
+
+    /// The job of two instances goes from version 1 to 2, which differs in nothing.
+    fn upgrade(&mut self, generation: u64, first_is_stopped: bool) {
+        let (id, key) = (JobId::new("j").unwrap(), keys::desired_job(0, "j"));
+        let config = self.store[&keys::desired_config(0, "j", 1)].0.clone();
+        let config = ConfigRecord { version: 2, ..decode_record(&config).unwrap() };
+        self.put(keys::desired_config(0, "j", 2), encode_record(&config).unwrap());
+        self.step(Input::Config { job: id.clone(), version: 2, config: config.config });
+        let ask =
+            UpgradeAsk { mark: generation as u32, from: 1, from_count: 2, ..Default::default() };
+        let mut record = JobRecord {
+            version: 2,
+            generation,
+            instance_count: 2,
+            upgrade: Some(Box::new(ask)),
+            ..Default::default()
+        };
+        let start = if first_is_stopped { 0 } else { generation };
+        record.goals.change(0, 0, |goal| (goal.stopped, goal.start) = (first_is_stopped, start));
         self.put(key.clone(), encode_record(&record).unwrap());
         let incarnation = self.store[&key].1;
         self.step(Input::Job { id, incarnation, modified: self.revision, record });
@@ -519,4 +542,37 @@ fn a_slot_on_an_agent_that_mesos_waits_for_without_end_is_not_waited_for() {
     assert_eq!(scene.slots(), []);
     scene.offers("b", 150, vec![]);
     assert_eq!(scene.instance(0).agent.unwrap().as_str(), "b");
+}
+
+/// Of two instances that nobody has a place for, the first one was stopped when its turn in an upgrade came, and is
+/// started again.
+fn upgraded_without_a_run() -> Scene {
+    let mut scene = Scene::new();
+    scene.subscribe();
+    scene.job(1, 2);
+    scene.upgrade(2, true);
+    assert_eq!(scene.instance(0).step.unwrap().stage, Stage::Proven);
+    scene.upgrade(3, false);
+    scene
+}
+
+#[test]
+fn where_an_instance_without_a_run_is_in_an_upgrade_is_stored() {
+    let mut scene = upgraded_without_a_run();
+    let record = scene.instance(0);
+    assert_eq!((record.state, record.run), (TaskState::Scheduling, 0));
+    assert_eq!(record.step.unwrap().stage, Stage::Proven);
+    scene.recover();
+    assert_eq!(scene.instance(0).step.unwrap().stage, Stage::Proven);
+}
+
+#[test]
+fn the_upgrade_of_an_earlier_job_of_the_name_says_nothing_of_this_one() {
+    let mut scene = upgraded_without_a_run();
+    scene.store.remove(&keys::desired_job(0, "j"));
+    scene.job(1, 2);
+    scene.upgrade(2, false);
+    scene.offers("a", 1_000, vec![]);
+    let record = scene.instance(0);
+    assert_eq!(record.step.unwrap().stage, Stage::Switch, "it is not proven yet");
 }
