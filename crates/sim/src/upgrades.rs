@@ -99,16 +99,17 @@ pub(crate) fn control(r: &mut Random) -> UpgradeControl {
     }
 }
 
-/// Begins an upgrade.
+/// Begins an upgrade; what came of it, or nothing where there is no such job.
 pub(crate) async fn create(
     upgrades: &Upgrades,
     id: &JobId,
     request: &UpgradeRequest,
     caller: &Caller,
-) -> Result<String, ApiError> {
+) -> Result<Option<String>, ApiError> {
     Ok(match upgrades.create(id, request, caller).await? {
-        Start::Done(_) => "done".to_owned(),
-        other => format!("{other:?}"),
+        Start::Done(_) => Some("done".to_owned()),
+        Start::NotFound => None,
+        other => Some(format!("{other:?}")),
     })
 }
 
@@ -120,7 +121,7 @@ pub(crate) async fn plan(
 ) -> Result<String, ApiError> {
     Ok(match upgrades.plan(id, request).await? {
         Start::Done(plan) => format!("from {} to {}: {:?}", plan.from, plan.to, plan.counts),
-        other => format!("{:?}", other),
+        other => format!("{other:?}"),
     })
 }
 

@@ -29,7 +29,8 @@ pub(crate) enum Wish {
     Change(GoalChange),
     ChangeSome(GoalChange, u32, u32),
     Look,
-    Upgrade(Box<UpgradeRequest>),
+    /// Where there is no such job, it is created with this configuration instead.
+    Upgrade(Box<UpgradeRequest>, Box<JobConfig>),
     Plan(Box<UpgradeRequest>),
     /// Of the newest upgrade, or of one of those before.
     Steer(UpgradeControl, usize),
@@ -39,7 +40,7 @@ pub(crate) enum Wish {
 impl Wish {
     /// Whether more of the same job is likely to be asked soon.
     pub(crate) fn is_followed(&self) -> bool {
-        matches!(self, Self::Upgrade(_) | Self::Steer(..))
+        matches!(self, Self::Upgrade(..) | Self::Steer(..))
     }
 }
 
@@ -76,16 +77,19 @@ fn wish(name: u64, which: u64, r: &mut Random) -> Wish {
         _ => GoalChange::Restart,
     };
     match which {
-        0..=5 => Wish::Create(Box::new(config(name, r))),
+        0..=5 | 12 => Wish::Create(Box::new(config(name, r))),
         6..=9 => Wish::Update(Box::new(config(name, r))),
-        10..=12 => Wish::Delete,
+        10..=11 => Wish::Delete,
         13..=14 => Wish::Change(change),
         15..=17 => {
             let first = r.below(4) as u32;
             Wish::ChangeSome(change, first, first + r.below(4) as u32)
         }
         18..=19 => Wish::Look,
-        21..=25 => Wish::Upgrade(Box::new(upgrades::request(config(name, r), name, r))),
+        21..=25 => {
+            let first = config(name, r);
+            Wish::Upgrade(Box::new(upgrades::request(first.clone(), name, r)), Box::new(first))
+        }
         26..=28 => {
             let before = if r.below(6) == 0 { r.below(3) as usize } else { 0 };
             Wish::Steer(upgrades::control(r), before)
@@ -168,7 +172,7 @@ fn words(wish: &Wish) -> String {
             format!("create {:?} of {} instances", config.kind, config.instance_count)
         }
         Wish::Update(config) => format!("update to {} instances", config.instance_count),
-        Wish::Upgrade(request) | Wish::Plan(request) => {
+        Wish::Upgrade(request, _) | Wish::Plan(request) => {
             let JobConfig { instance_count, resource, sla, ports, command, .. } = &request.config;
             let (cpus, mem) = (resource.cpus_limit, resource.mem_limit_mb);
             let (replace, paused, minimum) =
@@ -222,8 +226,11 @@ impl Asking {
                 let wish = (*control, *before);
                 return upgrades::steer(&self.upgrades, id, wish, &caller).await;
             }
-            Wish::Upgrade(request) => {
-                upgrades::create(&self.upgrades, id, request, &caller).await?
+            Wish::Upgrade(request, first) => {
+                match upgrades::create(&self.upgrades, id, request, &caller).await? {
+                    Some(told) => told,
+                    None => self.ask_of_job(id, &Wish::Create(first.clone()), &caller).await?,
+                }
             }
             Wish::Plan(request) => upgrades::plan(&self.upgrades, id, request).await?,
             Wish::LookAtUpgrade => upgrades::look(&self.upgrades, id).await?,

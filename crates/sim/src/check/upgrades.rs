@@ -68,7 +68,9 @@ impl Upgrades {
             let Some(open) = self.open(job) else { continue };
             if is_ended(&old, new) {
                 self.ends(sim, &open, *i, &old);
-                if is_up(&old) {
+                // Where a user asked for another run, it is him who ends this one.
+                let goal = open.desired.goals.get(*i);
+                if is_up(&old) && goal.restart <= old.goal && !goal.stopped {
                     ended.entry(job.as_str()).or_default().push(*i);
                 }
             }
@@ -102,7 +104,7 @@ impl Upgrades {
                     }
                     Some(ParsedKey::ActualJob { job, .. }) => {
                         let Some(record) = read::<JobSummary>(sim, value) else { continue };
-                        self.floors.insert(job, record.run_floor.max(record.run_high));
+                        self.floors.insert(job, record.run_floor);
                     }
                     _ => {}
                 },
