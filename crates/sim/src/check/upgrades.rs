@@ -254,14 +254,10 @@ impl Upgrades {
                 Some(Stage::Failed | Stage::Unplaced) => failed += 1,
                 Some(Stage::Proven) => {}
                 _ if open.desired.goals.get(i).stopped => {}
+                // It may have failed in this very transaction; of one that never ran nothing is left.
+                _ if open.ask.options.max_failed_instances > 0 && change.touches(&key) => {}
                 _ => match new {
-                    Some(new) => {
-                        // It may have failed in this very transaction.
-                        let allowed = open.ask.options.max_failed_instances > 0;
-                        if !allowed {
-                            self.was_up(sim, &open, (i, &old, new));
-                        }
-                    }
+                    Some(new) => self.was_up(sim, &open, (i, &old, new)),
                     None => sim.violated(format!("{job} succeeds, but {i} is not proven: {old:?}")),
                 },
             }
@@ -371,6 +367,8 @@ impl Open<'_> {
 #[derive(Default)]
 struct Change {
     instances: BTreeMap<(String, u32), InstanceRecord>,
+    /// Instances whose records it deletes.
+    gone: BTreeSet<(String, u32)>,
     slots: BTreeMap<(String, u32, u64), Option<SlotRecord>>,
     upgrades: Vec<(String, u64, UpgradeRecord)>,
 }
@@ -389,6 +387,9 @@ impl Change {
                     let record = read::<InstanceRecord>(sim, value).unwrap_or_default();
                     change.instances.insert((job, instance), record);
                 }
+                (Some(ParsedKey::ActualInstance { job, instance, .. }), None) => {
+                    change.gone.insert((job, instance));
+                }
                 (Some(ParsedKey::ActualSlot { job, instance, slot, .. }), value) => {
                     let Ok(slot) = slot.parse::<u64>() else { continue };
                     let record = value.and_then(|value| read::<SlotRecord>(sim, value));
@@ -402,6 +403,10 @@ impl Change {
             }
         }
         change
+    }
+
+    fn touches(&self, instance: &(String, u32)) -> bool {
+        self.instances.contains_key(instance) || self.gone.contains(instance)
     }
 
     fn succeeds(&self, job: &str) -> bool {
