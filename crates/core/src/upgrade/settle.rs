@@ -46,7 +46,8 @@ impl Job {
             _ => UpgradeState::Succeeded,
         };
         match self.upgrade.as_ref().map_or(left, |upgrade| upgrade.record.state) {
-            UpgradeState::Succeeded => {}
+            // One that is stopped has its new slot, and did not get into it, as it did not run.
+            UpgradeState::Succeeded => self.seat(i, ctx),
             UpgradeState::RolledBack if live && !self.suits(i) => {
                 if stage != Stage::Returned {
                     self.set_stage(i, Stage::Returned, ctx);
