@@ -86,13 +86,15 @@ impl Instance {
     }
 
     /// Writes the record. One that says no more than "waits for its first place" is not written:
-    /// it follows from the job's, and a job of a million instances must not cost a million writes.
+    /// it follows from the job's, and a job of a million instances must not cost a million writes. How far an
+    /// upgrade is with it does not follow from anything.
     pub(crate) fn flush(&mut self, job: &JobId, i: InstanceId, ctx: &mut Ctx) {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
         let record = &self.record;
         let says_something = record.run > 0
+            || record.step.is_some()
             || !matches!(record.state, TaskState::Initialized | TaskState::Scheduling);
         if says_something {
             self.stored = true;

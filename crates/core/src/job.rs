@@ -442,6 +442,7 @@ impl Job {
             self.summary.incarnation = desired.incarnation;
             self.summary.run_floor = self.top_run;
             self.forget_upgrades(ctx);
+            self.forget_steps(ctx);
         }
         self.summary.deleted_at = None;
         self.summary.leftovers = 0;

@@ -22,11 +22,23 @@ pub enum Bug {
     ForgetReconciliation,
     /// A kill that was sent once is not sent again.
     KillOnce,
+    /// What the version before needs is given up instance by instance, as each is proven.
+    ReleaseBeforeSuccess,
+    /// An instance that moved for its new version is placed anew on the way back, as if it had left no slot.
+    ForgetHome,
+    /// What is reserved beyond what a slot holds is not given back.
+    ForgetTrim,
+    /// An instance counts as proven as soon as its new version is launched.
+    SucceedUnproven,
+    /// A rollback restarts also what it has no reason to touch.
+    RestartUntouched,
+    /// An upgrade ends instances whatever the SLA says.
+    IgnoreSla,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::AcknowledgeBeforeCommit,
         Self::LaunchBeforeCommit,
         Self::ForgetRelease,
@@ -36,5 +48,11 @@ impl Bug {
         Self::KillBeforeLoad,
         Self::ForgetReconciliation,
         Self::KillOnce,
+        Self::ReleaseBeforeSuccess,
+        Self::ForgetHome,
+        Self::ForgetTrim,
+        Self::SucceedUnproven,
+        Self::RestartUntouched,
+        Self::IgnoreSla,
     ];
 }

@@ -137,6 +137,10 @@ impl Job {
         if self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_active()) {
             return None;
         }
+        #[cfg(feature = "planted-bugs")]
+        if ctx.settings.bug == Some(crate::Bug::ForgetTrim) {
+            return None;
+        }
         let name = self.slot_ref(i, slot);
         let held = self.slots.get_mut(&(i, slot))?;
         let surplus = held.surplus()?;

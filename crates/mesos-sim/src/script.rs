@@ -3,6 +3,7 @@
 //!
 //! - A command `true`, `false`, `exit N`, `sleep N` or `sleep N; exit N` (N in seconds, or an exit
 //!   code) runs for so long and ends so. Everything else is drawn.
+//! - A URI that contains `unfetchable` cannot be fetched: the task fails before it runs.
 //! - A health check passes for the first time after its delay or, if the variable is there, after
 //!   `SIM_HEALTHY_AFTER_MS`, and ever after. With `SIM_HEALTHY=false` it fails from the start, with
 //!   `SIM_UNHEALTHY_AFTER_MS` from then on: often enough, and the task is killed.
@@ -71,7 +72,12 @@ impl Plan {
             kill_ms,
             health: info.health_check.as_ref().map(|check| health_plan(check, info)),
         };
-        let command = info.command.as_ref().filter(|command| command.shell());
+        let command = info.command.as_ref();
+        if command.is_some_and(|c| c.uris.iter().any(|uri| uri.value.contains("unfetchable"))) {
+            (plan.fails_to_start, plan.exit) = (true, 1);
+            return plan;
+        }
+        let command = command.filter(|command| command.shell());
         let Some(command) = command.and_then(|command| command.value.as_deref()) else {
             return plan;
         };

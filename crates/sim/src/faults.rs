@@ -3,6 +3,7 @@
 use crate::link::Way;
 use crate::mesos::agent;
 use crate::plan::{Fault, Plan};
+use crate::sim::lock;
 use crate::world::{Undo, World};
 use peloton_mesos_sim::{AgentIndex, AgentSpec, TaskReport};
 use peloton_proto::mesos::v1;
@@ -37,14 +38,14 @@ impl Agents {
         }
     }
 
-    /// Puts another agent in the place of one that is lost. It is as large as that was: users ask for as
-    /// much as a small cluster has, and would wait for ever if it shrank.
+    /// Puts another agent in the place of one that is lost. It is as large as that was, and in its zone:
+    /// users ask for as much as a small cluster has, and would wait for ever if it shrank.
     fn replace(&mut self, lost: u32, plan: &Plan) -> AgentSpec {
         self.set(lost, AgentIs::Lost);
         let first = self.0.get(lost as usize).map_or(lost, |(_, first)| *first);
         let next = self.0.len() as u32;
         self.0.push((AgentIs::Well, first));
-        AgentSpec { resources: agent(first, plan).resources, ..agent(next, plan) }
+        AgentSpec { hostname: agent(next, plan).hostname, ..agent(first, plan) }
     }
 }
 
@@ -144,7 +145,7 @@ fn of_master(world: &mut World, fault: Fault) -> Option<String> {
         }
         _ => {
             link.reset();
-            let streams = crate::sim::lock(&sim.mesos).streams_of(&link);
+            let streams = lock(&sim.mesos).streams_of(&link);
             for id in streams {
                 sim.break_stream(id);
             }
@@ -182,6 +183,8 @@ fn of_agent(world: &mut World, fault: Fault) -> Option<String> {
     let r = &mut world.random;
     let for_ms = if r.coin() { r.within(500, 60_000) } else { r.within(30_000, 900_000) };
     world.agents.set(index, AgentIs::Ill);
+    let id = crate::ground::agent_id(&lock(&sim.mesos).model, index);
+    lock(&sim.checks).agent_is_away(id.as_deref());
     Some(match fault {
         Fault::AgentPartition => {
             sim.with_mesos(|side| side.model.partition_agent(AgentIndex(index), true));
@@ -226,6 +229,10 @@ fn replace(world: &mut World, index: u32) {
 /// Ends a fault.
 pub(crate) fn undo(world: &mut World, undo: &Undo) {
     let sim = world.sim.clone();
+    if let Undo::StartAgent(index) | Undo::HealAgent(index) = undo {
+        let id = crate::ground::agent_id(&lock(&sim.mesos).model, *index);
+        lock(&sim.checks).agent_is_back(id.as_deref(), sim.now_ms());
+    }
     match undo {
         Undo::StartMaster(_) => {}
         Undo::StartAgent(index) => {
@@ -279,6 +286,7 @@ mod tests {
         for next in 3..7 {
             let spec = agents.replace(lost, &plan);
             assert_eq!(spec.resources, agent(1, &plan).resources);
+            assert_eq!(spec.attributes, agent(1, &plan).attributes);
             assert_eq!(spec.hostname, format!("agent{next}"));
             lost = next;
         }

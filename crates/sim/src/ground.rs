@@ -2,8 +2,10 @@
 
 use crate::words::slot_of;
 use peloton_mesos_sim::{AgentIndex, Mesos};
+use peloton_model::{Amount, Milli, Resources};
+use peloton_proto::mesos::v1;
 use peloton_proto::mesos::v1::TaskState;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A slot, and the agent that it is reserved on.
 pub(crate) type Reserved = (String, u32, u64, String);
@@ -42,18 +44,34 @@ pub(crate) fn running(model: &Mesos) -> Vec<(AgentIndex, String, String)> {
     all
 }
 
-/// The reservations for slots on agents that run.
-pub(crate) fn reservations(model: &Mesos) -> BTreeSet<Reserved> {
-    let mut all = BTreeSet::new();
+/// The reservations for slots on agents that run, and how much they are.
+pub(crate) fn reservations(model: &Mesos) -> BTreeMap<Reserved, Amount> {
+    let mut all: BTreeMap<Reserved, Amount> = BTreeMap::new();
     for (_, agent) in model.agents().filter(|(_, agent)| agent.is_running()) {
         let id = agent.id().unwrap_or_default();
         for resource in agent.total().to_proto() {
             if let Some((job, i, slot)) = slot_of(std::slice::from_ref(&resource)) {
-                all.insert((job, i, slot, id.to_owned()));
+                let sum = all.entry((job, i, slot, id.to_owned())).or_default();
+                *sum = sum.plus(&amount(&resource));
             }
         }
     }
     all
+}
+
+fn amount(resource: &v1::Resource) -> Amount {
+    let mut scalars = Resources::default();
+    let value = Milli::from_f64(resource.scalar.as_ref().map_or(0.0, |scalar| scalar.value));
+    match resource.name.as_str() {
+        "cpus" => scalars.cpus = value,
+        "mem" => scalars.mem_mb = value,
+        "disk" => scalars.disk_mb = value,
+        "gpus" => scalars.gpus = value,
+        _ => {}
+    }
+    let ranges = resource.ranges.iter().flat_map(|ranges| &ranges.range);
+    let ports = ranges.flat_map(|range| range.begin..=range.end);
+    Amount::new(scalars, ports.filter_map(|port| u16::try_from(port).ok()))
 }
 
 /// The ids of agents that do not run.

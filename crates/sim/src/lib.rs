@@ -27,6 +27,7 @@ mod sim;
 mod store;
 mod trace;
 mod transport;
+mod upgrades;
 mod users;
 mod words;
 mod world;

@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::sim::{EPOCH_UNIX_MS, Sim, lock};
 use crate::store::SimStore;
 use crate::transport::SimTransport;
-use peloton_api::domain::{Jobs, Records, Tasks};
+use peloton_api::domain::{Jobs, Records, Tasks, Upgrades};
 use peloton_core::Settings;
 use peloton_mesos as mesos;
 use peloton_model::ShardId;
@@ -25,6 +25,7 @@ pub(crate) struct Master {
     pub(crate) link: Arc<Link>,
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) tasks: Arc<Tasks>,
+    pub(crate) upgrades: Arc<Upgrades>,
     /// How far its clock is off, in milliseconds.
     pub(crate) clock_off_ms: Arc<AtomicI64>,
     /// The task that joins the cluster, then holds the node.
@@ -64,8 +65,9 @@ impl Master {
         let process = Box::pin(run(sim.clone(), environment, store, options, stopped));
         let node = tokio::spawn(link.wrap(sim, process));
         let jobs = Arc::new(Jobs::new(records.clone()));
-        let tasks = Arc::new(Tasks::new(records));
-        Self { link, jobs, tasks, clock_off_ms, node, stop: Some(stop) }
+        let tasks = Arc::new(Tasks::new(records.clone()));
+        let upgrades = Arc::new(Upgrades::new(records));
+        Self { link, jobs, tasks, upgrades, clock_off_ms, node, stop: Some(stop) }
     }
 
     /// `kill -9`.

@@ -81,7 +81,7 @@ pub(crate) fn agent(index: u32, plan: &Plan) -> AgentSpec {
         scalar: Some(v1::value::Scalar { value }),
         ..Default::default()
     };
-    let range = v1::value::Range { begin: 31_000, end: 31_039 };
+    let range = v1::value::Range { begin: 31_000, end: 31_079 };
     let ports = v1::Resource {
         name: "ports".to_owned(),
         r#type: v1::value::Type::Ranges as i32,
@@ -89,6 +89,12 @@ pub(crate) fn agent(index: u32, plan: &Plan) -> AgentSpec {
         ..Default::default()
     };
     let size = f64::from(1 + index % 2);
+    let zone = v1::Attribute {
+        name: "zone".to_owned(),
+        r#type: v1::value::Type::Text as i32,
+        text: Some(v1::value::Text { value: zone(index) }),
+        ..Default::default()
+    };
     let script = Script {
         start_delay_ms: (50, 2_000),
         run_time_ms: None,
@@ -99,15 +105,20 @@ pub(crate) fn agent(index: u32, plan: &Plan) -> AgentSpec {
         hostname: format!("agent{index}"),
         port: 5051,
         resources: vec![
-            scalar("cpus", 8.0 * size),
+            scalar("cpus", 16.0 * size),
             scalar("mem", 8_192.0 * size),
             scalar("disk", 20_000.0),
             ports,
         ],
-        attributes: Vec::new(),
+        attributes: vec![zone],
         domain: None,
         tasks: Tasks::Script(script),
     }
+}
+
+/// Every other agent is in another zone: constraints name them.
+fn zone(index: u32) -> String {
+    format!("z{}", index % 2)
 }
 
 impl Sim {
@@ -134,7 +145,7 @@ impl Sim {
                 let bytes = event.encode_to_vec();
                 let name = side.streams.get(&id).map(|s| s.link.name.clone()).unwrap_or_default();
                 self.note_event(&name, &bytes, &event);
-                lock(&self.checks).event(&event);
+                lock(&self.checks).event(self.now_ms(), &event);
                 self.send_down(side, id, Piece::Body(recordio::encode(&bytes)));
             }
             Output::Close(id) if side.rival.is(id) => side.rival.closed(self),

@@ -90,6 +90,8 @@ pub(crate) struct Plan {
     pub(crate) rival: bool,
     /// Whether masters without shards can find out whether they reach Mesos.
     pub(crate) probe: bool,
+    /// Whether users take back, in the end, what upgrades left half done.
+    pub(crate) tidy: bool,
     /// What is wrong on purpose.
     #[cfg_attr(not(feature = "planted-bugs"), allow(dead_code, reason = "there is none"))]
     pub(crate) bug: Option<crate::bugs::Planted>,
@@ -124,8 +126,14 @@ impl Plan {
             task_fails_per_mille: [0, 10, 100][r.below(3) as usize],
             rival: r.coin(),
             probe: r.below(4) > 0,
+            tidy: r.coin(),
             bug: None,
         }
+    }
+
+    /// Whether the masters' clocks jump now and then.
+    pub(crate) fn has_jumps(&self) -> bool {
+        !self.faults.contains(&(Fault::ClockJump, 0))
     }
 
     pub(crate) fn draw_fault(&self, r: &mut Random) -> Option<Fault> {

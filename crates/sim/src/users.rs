@@ -4,12 +4,14 @@ use crate::check::Asked;
 use crate::masters::Master;
 use crate::random::Random;
 use crate::sim::{Sim, lock};
+use crate::upgrades;
 use peloton_api::ApiError;
 use peloton_api::domain::{
-    Caller, Created, Deleted, Found, GoalChange, GoalOutcome, PageRequest, Updated,
+    Caller, Created, Deleted, Found, GoalChange, GoalOutcome, PageRequest, Updated, UpgradeControl,
+    UpgradeRequest,
 };
 use peloton_model::job::{Command, JobKind, PortConfig, ResourceConfig, RestartPolicy, Strategy};
-use peloton_model::{JobConfig, JobId};
+use peloton_model::{JobConfig, JobId, UpgradeId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,29 +29,79 @@ pub(crate) enum Wish {
     Change(GoalChange),
     ChangeSome(GoalChange, u32, u32),
     Look,
+    /// Where there is no such job, it is created with this configuration instead.
+    Upgrade(Box<UpgradeRequest>, Box<JobConfig>),
+    Plan(Box<UpgradeRequest>),
+    /// Of the newest upgrade, or of one of those before.
+    Steer(UpgradeControl, usize),
+    LookAtUpgrade,
+}
+
+impl Wish {
+    /// Whether more of the same job is likely to be asked soon.
+    pub(crate) fn is_followed(&self) -> bool {
+        matches!(self, Self::Upgrade(..) | Self::Steer(..))
+    }
 }
 
 /// Draws what is asked next.
-pub(crate) fn draw(r: &mut Random) -> (JobId, Wish) {
+pub(crate) fn draw(r: &mut Random) -> (u64, JobId, Wish) {
     let name = r.below(NAMES);
-    let id = JobId::new(&format!("j{name}")).unwrap_or_else(|_| unreachable!("it is a legal name"));
+    let all = if kind(name) == JobKind::Service { 30 } else { 21 };
+    let which = r.below(all);
+    (name, job(name), wish(name, which, r))
+}
+
+/// Draws what is asked of a job that was just asked something of its upgrade.
+pub(crate) fn draw_next(name: u64, r: &mut Random) -> (u64, JobId, Wish) {
+    let which = match r.below(16) {
+        0 => 6,
+        1 => 10,
+        2 => 13,
+        3..=5 => 15,
+        6 => 18,
+        7..=9 => 21,
+        _ => 26,
+    };
+    (name, job(name), wish(name, which, r))
+}
+
+fn job(name: u64) -> JobId {
+    JobId::new(&format!("j{name}")).unwrap_or_else(|_| unreachable!("it is a legal name"))
+}
+
+fn wish(name: u64, which: u64, r: &mut Random) -> Wish {
     let change = match r.below(3) {
         0 => GoalChange::Start,
         1 => GoalChange::Stop,
         _ => GoalChange::Restart,
     };
-    let wish = match r.below(20) {
-        0..=5 => Wish::Create(Box::new(config(name, r))),
+    match which {
+        0..=5 | 12 => Wish::Create(Box::new(config(name, r))),
         6..=9 => Wish::Update(Box::new(config(name, r))),
-        10..=12 => Wish::Delete,
+        10..=11 => Wish::Delete,
         13..=14 => Wish::Change(change),
         15..=17 => {
             let first = r.below(4) as u32;
             Wish::ChangeSome(change, first, first + r.below(4) as u32)
         }
-        _ => Wish::Look,
-    };
-    (id, wish)
+        18..=19 => Wish::Look,
+        21..=25 => {
+            let first = config(name, r);
+            Wish::Upgrade(Box::new(upgrades::request(first.clone(), name, r)), Box::new(first))
+        }
+        26..=28 => {
+            let before = if r.below(6) == 0 { r.below(3) as usize } else { 0 };
+            Wish::Steer(upgrades::control(r), before)
+        }
+        20 => Wish::Plan(Box::new(upgrades::request(config(name, r), name, r))),
+        _ => Wish::LookAtUpgrade,
+    }
+}
+
+/// Of a name, all jobs are of one type.
+fn kind(name: u64) -> JobKind {
+    if Random::new(name, 4).below(3) == 0 { JobKind::Batch } else { JobKind::Service }
 }
 
 /// A configuration. Of one name all are alike but for what may change in place, most of the time.
@@ -101,12 +153,16 @@ pub(crate) async fn ask(sim: Arc<Sim>, master: Asking, id: JobId, wish: Wish, nu
     let asking = master.ask(&id, &wish, &name);
     let Ok(result) = tokio::time::timeout(PATIENCE * 2, asking).await else { return };
     let told = match &result {
-        Ok(told) => told.clone(),
+        Ok((told, _)) => told.clone(),
         Err(error) => format!("{error:?}"),
     };
     sim.note(&name, told.as_bytes(), || format!("is told: {told}"));
-    if let Ok(told) = result {
-        confirm(&sim, &asked, &wish, &told, &name);
+    match (&wish, result) {
+        (Wish::Steer(control, _), Ok((_, Some(upgrade)))) => {
+            lock(&sim.checks).steered(&sim, &asked, &upgrade, *control);
+        }
+        (_, Ok((told, _))) => confirm(&sim, &asked, &wish, &told, &name),
+        _ => {}
     }
 }
 
@@ -116,6 +172,20 @@ fn words(wish: &Wish) -> String {
             format!("create {:?} of {} instances", config.kind, config.instance_count)
         }
         Wish::Update(config) => format!("update to {} instances", config.instance_count),
+        Wish::Upgrade(request, _) | Wish::Plan(request) => {
+            let JobConfig { instance_count, resource, sla, ports, command, .. } = &request.config;
+            let (cpus, mem) = (resource.cpus_limit, resource.mem_limit_mb);
+            let (replace, paused, minimum) =
+                (request.replace, request.start_paused, sla.minimum_instance_count);
+            format!(
+                "upgrade to {instance_count} instances of {cpus} cpus, {mem} MB, {} ports, at least \
+                 {minimum} up, {:?} {}, replace {replace}, paused {paused}, {:?}",
+                ports.len(),
+                command.value,
+                command.uris.len(),
+                request.options
+            )
+        }
         other => format!("{other:?}"),
     }
 }
@@ -133,36 +203,66 @@ pub(crate) struct Asking {
     name: String,
     jobs: Arc<peloton_api::domain::Jobs>,
     tasks: Arc<peloton_api::domain::Tasks>,
+    upgrades: Arc<peloton_api::domain::Upgrades>,
 }
 
 impl Asking {
     pub(crate) fn of(master: &Master) -> Self {
         let name = master.link.name.clone();
-        Self { name, jobs: master.jobs.clone(), tasks: master.tasks.clone() }
+        let (jobs, tasks) = (master.jobs.clone(), master.tasks.clone());
+        Self { name, jobs, tasks, upgrades: master.upgrades.clone() }
     }
 
-    async fn ask(&self, id: &JobId, wish: &Wish, name: &str) -> Result<String, ApiError> {
+    /// The answer, and the upgrade that was steered, if one was.
+    async fn ask(
+        &self,
+        id: &JobId,
+        wish: &Wish,
+        name: &str,
+    ) -> Result<(String, Option<UpgradeId>), ApiError> {
         let caller = Caller::new(name, PATIENCE);
-        let done = "done".to_owned();
-        Ok(match wish {
-            Wish::Create(config) => {
-                match self.jobs.create(id, (**config).clone(), &caller).await? {
-                    Created::Created => done,
-                    Created::Same | Created::AlreadyExists => "already there".to_owned(),
+        let told = match wish {
+            Wish::Steer(control, before) => {
+                let wish = (*control, *before);
+                return upgrades::steer(&self.upgrades, id, wish, &caller).await;
+            }
+            Wish::Upgrade(request, first) => {
+                match upgrades::create(&self.upgrades, id, request, &caller).await? {
+                    Some(told) => told,
+                    None => self.ask_of_job(id, &Wish::Create(first.clone()), &caller).await?,
                 }
             }
-            Wish::Update(config) => self.update(id, config, &caller).await?,
-            Wish::Delete => match self.jobs.delete(id, &caller).await? {
+            Wish::Plan(request) => upgrades::plan(&self.upgrades, id, request).await?,
+            Wish::LookAtUpgrade => upgrades::look(&self.upgrades, id).await?,
+            other => self.ask_of_job(id, other, &caller).await?,
+        };
+        Ok((told, None))
+    }
+
+    async fn ask_of_job(
+        &self,
+        id: &JobId,
+        wish: &Wish,
+        caller: &Caller,
+    ) -> Result<String, ApiError> {
+        let done = "done".to_owned();
+        Ok(match wish {
+            Wish::Create(config) => match self.jobs.create(id, (**config).clone(), caller).await? {
+                Created::Created => done,
+                Created::Same | Created::AlreadyExists => "already there".to_owned(),
+            },
+            Wish::Update(config) => self.update(id, config, caller).await?,
+            Wish::Delete => match self.jobs.delete(id, caller).await? {
                 Deleted::Deleted => done,
                 Deleted::NotFound => "no such job".to_owned(),
                 Deleted::Conflict(versions) => format!("{versions:?}"),
             },
-            Wish::Change(change) => of_goal(self.jobs.change(id, *change, &caller).await?),
+            Wish::Change(change) => of_goal(self.jobs.change(id, *change, caller).await?),
             Wish::ChangeSome(change, first, last) => {
                 let ranges = [(*first, *last)];
-                of_goal(self.tasks.change(id, &ranges, *change, &caller).await?)
+                of_goal(self.tasks.change(id, &ranges, *change, caller).await?)
             }
-            Wish::Look => self.look(id).await?,
+            _ => self.look(id).await?,
         })
     }
 

@@ -8,6 +8,8 @@ use crate::sim::{NEVER, Sim};
 use crate::trace::Lines;
 use crate::users::{self, Asking};
 use crate::{faults, rival};
+use peloton_api::domain::UpgradeControl;
+use peloton_model::{Abort, JobId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,8 @@ const OPERATOR_MS: u64 = 3_600_000;
 const LOOK_EVERY_MS: u64 = 10_000;
 /// All has to stay well for so long, in milliseconds: longer than the gap between two sweeps.
 const STAYS_MS: u64 = 400_000;
+/// When more is asked about an upgrade, about, in milliseconds.
+const FOLLOW_MS: u64 = 30_000;
 
 /// What is to be undone, and when.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(crate) struct World {
     undone: u64,
     users: JoinSet<()>,
     asked: u64,
+    /// The job of which more is asked next.
+    follow: Option<u64>,
     pub(crate) agents: faults::Agents,
 }
 
@@ -123,6 +129,7 @@ impl World {
             undone: 0,
             users: JoinSet::new(),
             asked: 0,
+            follow: None,
             agents: faults::Agents::new(sim.plan.agents),
             sim,
         }
@@ -136,6 +143,7 @@ impl World {
         }
         self.sim.with_mesos(|_| {});
         rival::connect(&self.sim);
+        crate::check::look_often(&self.sim);
         self.busy().await;
         self.calm_down();
         self.settle().await;
@@ -174,8 +182,12 @@ impl World {
             }
             if now >= next_user {
                 self.user_asks();
-                // Now and then several come at once.
-                let again = if self.random.below(4) == 0 { 50 } else { user_every };
+                // Now and then several come at once; and who has begun an upgrade does not wait for long.
+                let again = match self.follow {
+                    _ if self.random.below(4) == 0 => 50,
+                    Some(_) => user_every.min(FOLLOW_MS),
+                    None => user_every,
+                };
                 next_user = now + self.random.around(again);
             }
             if now >= next_fault {
@@ -190,10 +202,21 @@ impl World {
     }
 
     fn user_asks(&mut self) {
+        let r = &mut self.random;
+        let (name, id, wish) = match self.follow.filter(|_| r.below(3) > 0) {
+            Some(name) => users::draw_next(name, r),
+            None => users::draw(r),
+        };
+        let goes_on = self.follow == Some(name) || wish.is_followed();
+        self.follow = goes_on.then_some(name);
+        self.ask(id, wish);
+    }
+
+    /// Somebody asks any master that lives.
+    fn ask(&mut self, id: JobId, wish: users::Wish) {
         let living: Vec<usize> = (0..self.masters.len())
             .filter(|i| self.masters[*i].as_ref().is_some_and(|m| m.link.is_on()))
             .collect();
-        let (id, wish) = users::draw(&mut self.random);
         let Some(number) = self.random.pick(&living).copied() else { return };
         let Some(master) = &self.masters[number] else { return };
         self.asked += 1;
@@ -240,6 +263,19 @@ impl World {
         faults::heal_all(self);
     }
 
+    /// What waits for a user is let go on, or ended. Some users tidy up behind upgrades that ended half way.
+    fn help_upgrades(&mut self) {
+        for (id, state) in crate::check::open_upgrades(&self.sim) {
+            let control = match self.random.below(4) {
+                _ if state.is_mixed() && !self.sim.plan.tidy => continue,
+                _ if state.is_mixed() => UpgradeControl::Rollback,
+                0 => UpgradeControl::Abort(Abort::Soft),
+                _ => UpgradeControl::Resume,
+            };
+            self.ask(id, users::Wish::Steer(control, 0));
+        }
+    }
+
     /// All has to come right by itself.
     async fn settle(&mut self) {
         let begun = self.sim.now_ms();
@@ -251,6 +287,7 @@ impl World {
                 rival::end(&self.sim);
             }
             let now = self.sim.now_ms();
+            self.help_upgrades();
             match unconverged(&self.sim) {
                 None => {
                     let since = *well_since.get_or_insert(now);

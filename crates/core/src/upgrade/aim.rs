@@ -85,6 +85,8 @@ impl Job {
             }
             Stage::Back | Stage::Returned => {
                 let seat = home.filter(|home| kept(*home));
+                #[cfg(feature = "planted-bugs")]
+                let seat = seat.filter(|_| ctx.settings.bug != Some(crate::Bug::ForgetHome));
                 // Where there was none to return to, one that was made for the new version does not serve.
                 let foreign = own.filter(|own| {
                     self.slots.get(&(i, *own)).is_some_and(|x| x.record.made_for > 0)

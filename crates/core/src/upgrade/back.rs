@@ -20,6 +20,14 @@ impl Job {
         self.clear_wishes(ctx);
         self.collect_back(ctx);
         self.touch_job(ctx);
+        #[cfg(feature = "planted-bugs")]
+        if ctx.settings.bug == Some(crate::Bug::RestartUntouched) {
+            for i in 0..self.instances.len() as InstanceId {
+                if self.instances[i as usize].is_up() {
+                    self.kill(i, peloton_model::KillReason::Upgrade, ctx);
+                }
+            }
+        }
     }
 
     /// Sorts the instances for the way back, from their steps.

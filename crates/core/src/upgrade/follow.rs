@@ -186,6 +186,15 @@ impl Job {
             ctx.writes.push(Write::UpgradesRemoved(self.id.clone()));
         }
     }
+
+    /// What upgrades of an earlier job of the name did with instances that never ran says nothing of this one's.
+    pub(crate) fn forget_steps(&mut self, ctx: &mut Ctx) {
+        for i in 0..self.instances.len() as InstanceId {
+            if self.step(i).is_some() {
+                self.update(i, ctx, |instance| instance.record.step = None);
+            }
+        }
+    }
 }
 
 impl Upgrade {

@@ -127,6 +127,12 @@ impl Job {
             self.set_stage(i, Stage::Proven, ctx);
             self.instance_event(i, UpgradeEventKind::Proven, "", ctx);
         }
+        #[cfg(feature = "planted-bugs")]
+        if ctx.settings.bug == Some(crate::Bug::ReleaseBeforeSuccess)
+            && let Some(home) = self.step(i).and_then(|step| step.home)
+        {
+            self.release_slot(i, home, ctx);
+        }
     }
 
     /// Ends what is ready, as long as enough others are up.
@@ -142,6 +148,8 @@ impl Job {
         let mut blocked = false;
         for i in upgrade.ready.iter().copied().collect::<Vec<_>>() {
             let up = self.instances.get(i as usize).is_some_and(crate::instance::Instance::is_up);
+            #[cfg(feature = "planted-bugs")]
+            let up = up && ctx.settings.bug != Some(crate::Bug::IgnoreSla);
             if up && self.spare() == 0 {
                 blocked = true;
                 continue;
@@ -231,6 +239,11 @@ impl Job {
         if !live || dying || record.version != to {
             return self.look_ending(i, ctx);
         }
+        #[cfg(feature = "planted-bugs")]
+        let (is_up, min_healthy_ms) = match ctx.settings.bug {
+            Some(crate::Bug::SucceedUnproven) => (true, 0),
+            _ => (is_up, min_healthy_ms),
+        };
         if is_up {
             if ctx.now >= up_since + min_healthy_ms {
                 self.arrived(i, ctx);

@@ -46,7 +46,8 @@ impl Job {
             _ => UpgradeState::Succeeded,
         };
         match self.upgrade.as_ref().map_or(left, |upgrade| upgrade.record.state) {
-            UpgradeState::Succeeded => {}
+            // One that is stopped has its new slot, and did not get into it, as it did not run.
+            UpgradeState::Succeeded => self.seat(i, ctx),
             UpgradeState::RolledBack if live && !self.suits(i) => {
                 if stage != Stage::Returned {
                     self.set_stage(i, Stage::Returned, ctx);
@@ -102,13 +103,13 @@ impl Job {
         }
     }
 
-    /// An instance that was not switched yet is as if it had not been in hand.
+    /// An instance that was not switched yet is as if it had not been in hand, also where it was ended for the
+    /// others' sake: in its slot it could not wait for a version that it was never given a place for.
     fn put_back(&mut self, i: InstanceId, ctx: &mut Ctx) {
         let Some(upgrade) = &self.upgrade else { return };
         let (from, to) = (upgrade.record.from, upgrade.record.to);
-        let Some(step) = self.step(i).filter(|step| step.stage == Stage::Prepare).cloned() else {
-            return;
-        };
+        let before = |step: &&Step| matches!(step.stage, Stage::Prepare | Stage::Halted);
+        let Some(step) = self.step(i).filter(before).cloned() else { return };
         let rest = (step.base > from).then(|| {
             let stage = Stage::Proven;
             Box::new(Step { to: step.base, stage, next: None, ..step.clone() })

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Asked {
     job: JobId,
     deletions: u64,
+    /// How much had been asked of the job's upgrades.
+    pub(super) asks: usize,
 }
 
 /// What commits did to the desired state.
@@ -47,8 +49,8 @@ impl Answers {
         self.deletions.get(job.as_str()).copied().unwrap_or(0)
     }
 
-    pub(super) fn asks(&self, job: &JobId) -> Asked {
-        Asked { job: job.clone(), deletions: self.deletions(job) }
+    pub(super) fn asks(&self, job: &JobId, asks: usize) -> Asked {
+        Asked { job: job.clone(), deletions: self.deletions(job), asks }
     }
 
     /// `caller` is who changed the job; none where it was deleted.

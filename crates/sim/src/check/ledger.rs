@@ -65,7 +65,7 @@ impl Ledger {
     }
 }
 
-fn read<T: DeserializeOwned>(sim: &Sim, value: &[u8]) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(sim: &Sim, value: &[u8]) -> Option<T> {
     decode_record(value)
         .map_err(|error| sim.violated(format!("a record that cannot be read: {error}")))
         .ok()

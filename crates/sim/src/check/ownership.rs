@@ -141,6 +141,8 @@ fn shard_of_actual(key: &Key) -> Option<u16> {
         | ParsedKey::ActualInstance { shard, .. }
         | ParsedKey::ActualSlot { shard, .. }
         | ParsedKey::ActualRun { shard, .. }
+        | ParsedKey::ActualUpgrade { shard, .. }
+        | ParsedKey::ActualEvent { shard, .. }
         | ParsedKey::ActualAgent { shard, .. } => Some(shard),
         _ => None,
     }
