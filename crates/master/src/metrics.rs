@@ -22,6 +22,7 @@ pub(crate) struct Gauges {
     steps: Family,
     commits: Family,
     mesos_reconnects: Family,
+    mesos_calls: Family,
     mesos_calls_rejected: Family,
     cluster: Cluster,
 }
@@ -108,6 +109,7 @@ impl Gauges {
             steps: family("steps", "Inputs stepped since the shard's run began."),
             commits: family("commits", "Transactions committed since the shard's run began."),
             mesos_reconnects: family("mesos_disconnects", "Sessions with Mesos that were lost."),
+            mesos_calls: family("mesos_calls", "Calls that Mesos took, of all kinds."),
             mesos_calls_rejected: family("mesos_calls_rejected", "Calls that Mesos refused."),
             cluster: Cluster::new(metrics),
         }
@@ -141,6 +143,8 @@ impl Gauges {
             set(&self.steps, status.steps);
             set(&self.commits, status.commits);
             set(&self.mesos_reconnects, mesos.map_or(0, |m| m.disconnects));
+            let taken = mesos.map_or(0, |m| m.calls.iter().map(|(_, count)| count).sum());
+            set(&self.mesos_calls, taken);
             set(&self.mesos_calls_rejected, mesos.map_or(0, |m| m.calls_rejected));
         }
     }

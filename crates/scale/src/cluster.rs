@@ -7,7 +7,8 @@ use peloton_client::{Client, Options};
 use peloton_proto::peloton::cluster::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -97,6 +98,16 @@ impl Cluster {
         Ok(served.count() as u64)
     }
 
+    /// How many calls Mesos has taken from the master since it began.
+    pub(crate) async fn mesos_calls(&self) -> Result<u64> {
+        let address = self.address.clone();
+        let text = tokio::task::spawn_blocking(move || metrics(&address)).await??;
+        let of_shard = |line: &&str| line.starts_with("peloton_mesos_calls{");
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        let all = text.lines().filter(of_shard).filter_map(value);
+        Ok(all.sum::<f64>() as u64)
+    }
+
     /// A client of its own connections.
     pub(crate) fn client(&self) -> Result<Client> {
         let masters = vec![self.address.clone()];
@@ -157,6 +168,15 @@ async fn end(child: &mut Child) -> Result<()> {
         sleep(Duration::from_millis(50)).await;
     }
     Ok(())
+}
+
+/// The master's metrics. Its server closes the connection behind them.
+fn metrics(address: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn spawn(command: &mut Command, log: &Path) -> Result<Child> {

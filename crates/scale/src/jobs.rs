@@ -8,6 +8,9 @@ use peloton_proto::peloton::job::{
     CreateRequest, DeleteRequest, GetStatusRequest, JobConfig, JobId, JobStatus, JobType,
     ResourceConfig, StopRequest,
 };
+use peloton_proto::peloton::upgrade::{
+    CreateRequest as CreateRequestOfUpgrade, ListRequest, State, UpgradeOptions, UpgradeSpec,
+};
 
 /// The jobs of one run.
 pub(crate) struct Jobs {
@@ -31,31 +34,78 @@ impl Jobs {
         self.instances / self.count + u32::from(job < self.instances % self.count)
     }
 
+    fn config(&self, job: u32, command: &str) -> JobConfig {
+        JobConfig {
+            name: format!("scale-{job:05}"),
+            owning_team: "scale".into(),
+            instance_count: self.size(job),
+            resource: Some(ResourceConfig {
+                cpus_limit: 0.1,
+                mem_limit_mb: 32.0,
+                disk_limit_mb: 16.0,
+                ..Default::default()
+            }),
+            command: Some(CommandInfo {
+                shell: Some(true),
+                value: Some(command.into()),
+                ..Default::default()
+            }),
+            r#type: if self.batch { JobType::Batch } else { JobType::Service }.into(),
+            ..Default::default()
+        }
+    }
+
     pub(crate) async fn create(&self) -> Result<()> {
         for job in 0..self.count {
-            let config = JobConfig {
-                name: format!("scale-{job:05}"),
-                owning_team: "scale".into(),
-                instance_count: self.size(job),
-                resource: Some(ResourceConfig {
-                    cpus_limit: 0.1,
-                    mem_limit_mb: 32.0,
-                    disk_limit_mb: 16.0,
-                    ..Default::default()
-                }),
-                command: Some(CommandInfo {
-                    shell: Some(true),
-                    value: Some("serve --forever".into()),
-                    ..Default::default()
-                }),
-                r#type: if self.batch { JobType::Batch } else { JobType::Service }.into(),
-                ..Default::default()
-            };
+            let config = self.config(job, "serve --forever");
             let request = CreateRequest { id: Self::id(job), config: Some(config) };
             let answer = self.client.jobs().create(request).await?;
             ensure!(answer.result.is_some(), "job {job} was not created: {answer:?}");
         }
         Ok(())
+    }
+
+    /// Takes all jobs to another command, a tenth of each at a time.
+    pub(crate) async fn upgrade(&self) -> Result<()> {
+        for job in 0..self.count {
+            let spec = UpgradeSpec {
+                job_id: Self::id(job),
+                job_config: Some(self.config(job, "serve --for-ever")),
+                options: Some(UpgradeOptions {
+                    batch_percentage: 10.0,
+                    min_healthy_secs: Some(0),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let request = CreateRequestOfUpgrade { spec: Some(spec), ..Default::default() };
+            let answer = self.client.upgrades().create(request).await?;
+            ensure!(answer.result.is_some(), "job {job} is not upgraded: {answer:?}");
+        }
+        Ok(())
+    }
+
+    /// Instances that have arrived at the new version, of upgrades that did not fail.
+    pub(crate) async fn upgraded(&self) -> Result<u64> {
+        let mut sum = 0;
+        for job in 0..self.count {
+            let request = ListRequest { job_id: Self::id(job), limit: 1, ..Default::default() };
+            let answer = self.client.upgrades().list(request).await?;
+            for upgrade in answer.result.unwrap_or_default().value {
+                let good = matches!(upgrade.state(), State::RollingForward | State::Succeeded);
+                ensure!(good, "an upgrade failed: {upgrade:?}");
+                let size = self.size(job);
+                let done = match upgrade.state() {
+                    State::Succeeded => size,
+                    // The last one is not there before the upgrade has ended.
+                    _ => u32::try_from(upgrade.num_tasks_done)
+                        .unwrap_or(0)
+                        .min(size.saturating_sub(1)),
+                };
+                sum += u64::from(done);
+            }
+        }
+        Ok(sum)
     }
 
     pub(crate) async fn stop(&self) -> Result<()> {

@@ -98,6 +98,18 @@ async fn run(args: &Args) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(30)).await;
     phases.push(phase.end(&cluster, probe.stop().await)?);
 
+    if !args.batch {
+        let mut phase = Phase::begin("upgrade", &cluster)?;
+        let calls = cluster.mesos_calls().await?;
+        let probe = probe::start(cluster.client()?);
+        jobs.upgrade().await.context("upgrading the jobs")?;
+        phase.requested();
+        phase.follow(&mut cluster, patience, "upgraded", target, || jobs.upgraded()).await?;
+        phases.push(phase.end(&cluster, probe.stop().await)?);
+        let calls = cluster.mesos_calls().await?.saturating_sub(calls);
+        report::print_calls("upgrade", calls, target);
+    }
+
     cluster.restart_master().context("starting the master again")?;
     let client = cluster.client()?;
     let mut phase = Phase::begin("kill -9 and start again", &cluster)?;

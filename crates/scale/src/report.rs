@@ -115,6 +115,13 @@ impl Phase {
     }
 }
 
+/// Prints how many calls to Mesos a phase took.
+#[expect(clippy::cast_precision_loss, reason = "counts of at most some millions")]
+pub(crate) fn print_calls(phase: &str, calls: u64, instances: u64) {
+    let each = calls as f64 / instances as f64;
+    println!("{phase}: {calls} calls to Mesos, {each:.2} an instance");
+}
+
 /// Prints what was measured, as tables in Markdown.
 #[expect(clippy::cast_precision_loss, reason = "counts of at most some millions")]
 pub(crate) fn print(
