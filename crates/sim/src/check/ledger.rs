@@ -16,7 +16,7 @@ pub(super) struct Ledger {
     /// Current records.
     pub(super) instances: BTreeMap<Instance, InstanceRecord>,
     pub(super) slots: BTreeMap<(String, u32, u64), SlotRecord>,
-    /// Runs that were ever recorded as an instance's current one.
+    /// Runs that were ever recorded, also those that had ended when a slow store took them.
     pub(super) runs: BTreeSet<(String, u32, u64)>,
     /// Slots that were ever recorded.
     pub(super) slots_ever: BTreeSet<(String, u32, u64)>,
@@ -30,6 +30,7 @@ impl Ledger {
                     Some(ParsedKey::ActualInstance { job, instance, .. }) => {
                         let Some(record) = read::<InstanceRecord>(sim, value) else { continue };
                         self.runs.insert((job.clone(), instance, record.run));
+                        self.runs.insert((job.clone(), instance, record.fetched));
                         self.instances.insert((job, instance), record);
                     }
                     Some(ParsedKey::ActualSlot { job, instance, slot, .. }) => {
@@ -37,6 +38,9 @@ impl Ledger {
                         let Some(record) = read::<SlotRecord>(sim, value) else { continue };
                         self.slots_ever.insert((job.clone(), instance, slot));
                         self.slots.insert((job, instance, slot), record);
+                    }
+                    Some(ParsedKey::ActualRun { job, instance, run, .. }) => {
+                        self.runs.insert((job, instance, run));
                     }
                     _ => {}
                 },
