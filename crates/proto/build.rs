@@ -13,6 +13,7 @@ const API: &[&str] = &[
     "peloton/job.proto",
     "peloton/task.proto",
     "peloton/upgrade.proto",
+    "peloton/volume.proto",
     "peloton/cluster.proto",
 ];
 

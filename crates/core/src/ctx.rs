@@ -1,8 +1,10 @@
 //! What every part of a shard shares during a step: settings, the time, timers, and the output.
 
 use crate::demand::Demand;
+use crate::input::SlotRef;
 use crate::output::{Effect, Write};
 use crate::shard::Settings;
+use crate::slots::Slot;
 use peloton_model::{AgentId, AgentRecord, InstanceId, JobId, SlotId, TaskId, UnixMs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -85,6 +87,10 @@ pub(crate) struct Ctx {
     pub(crate) dirty_agents: Vec<AgentId>,
     pub(crate) dirty_jobs: BTreeSet<JobId>,
     pub(crate) demand: Demand,
+    /// Slots of which only volumes are left.
+    pub(crate) retained: BTreeMap<SlotRef, Slot>,
+    /// Slots with volumes that were made in others, by the labels under which those are offered.
+    pub(crate) adopted: BTreeMap<SlotRef, SlotRef>,
     /// When the present subscription began.
     pub(crate) subscribed_at: UnixMs,
     /// Questions of this step, asked together at its end.
@@ -98,6 +104,8 @@ pub(crate) struct Ctx {
     /// When a replacement was last held back because of a mass outage.
     pub(crate) held_back_at: Option<UnixMs>,
     counter: u64,
+    /// Asks about volumes that this step has decided.
+    pub(crate) asked: Vec<String>,
     pub(crate) writes: Vec<Write>,
     pub(crate) effects: Vec<Effect>,
     /// How many writes each of the first effects waits for; the others wait for all.
@@ -115,6 +123,8 @@ impl Ctx {
             dirty_agents: Vec::new(),
             dirty_jobs: BTreeSet::new(),
             demand: Demand::default(),
+            retained: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             subscribed_at: 0,
             ask_tasks: BTreeMap::new(),
             ask_operations: Vec::new(),
@@ -123,6 +133,7 @@ impl Ctx {
             mass: BTreeMap::new(),
             held_back_at: None,
             counter: 0,
+            asked: Vec::new(),
             writes: Vec::new(),
             effects: Vec::new(),
             after: Vec::new(),

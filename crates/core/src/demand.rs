@@ -6,6 +6,7 @@
 //! time offers are wanted without demand: a sweep, which finds reservations that no record knows.
 
 use crate::ctx::{Ctx, Timer};
+use crate::input::SlotRef;
 use crate::output::Effect;
 use peloton_model::{InstanceId, JobId, SlotId, UnixMs};
 use std::collections::BTreeSet;
@@ -39,6 +40,8 @@ pub(crate) struct Demand {
     pub(crate) releasing: usize,
     /// Slots of which a part is to be released.
     pub(crate) surplus: BTreeSet<(JobId, InstanceId, SlotId)>,
+    /// Slots of which only volumes are left, some of them to be destroyed.
+    pub(crate) dropped: BTreeSet<SlotRef>,
     /// Since when offers come, where they do.
     pub(crate) open_since: UnixMs,
     open: bool,
@@ -68,7 +71,10 @@ impl Demand {
     }
 
     fn exists(&self) -> bool {
-        !self.lines.is_empty() || self.releasing > 0 || !self.surplus.is_empty()
+        !self.lines.is_empty()
+            || self.releasing > 0
+            || !self.surplus.is_empty()
+            || !self.dropped.is_empty()
     }
 }
 

@@ -3,7 +3,7 @@
 use peloton_model::job::JobConfig;
 use peloton_model::{
     AgentId, AgentRecord, FrameworkId, InstanceId, JobId, JobRecord, OfferId, PortSet, Resources,
-    SlotId, Version,
+    SlotId, Version, VolumeAsk,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub enum Input {
     },
     /// A job was deleted, with its configurations.
     JobRemoved(JobId),
+    /// Something is asked of a volume, or of the slot that has it. It is answered by [`crate::Write::VolumeAsked`].
+    Volume(VolumeAsk),
     /// Something came from Mesos.
     Mesos(MesosEvent),
     /// A wake-up that was asked for is due.
@@ -92,6 +94,23 @@ pub struct Reserved {
     pub resources: Resources,
     /// Its ports.
     pub ports: PortSet,
+    /// Its persistent volumes; their disk is not in `resources`.
+    pub volumes: Vec<OfferedVolume>,
+}
+
+/// A persistent volume, as offered: nothing uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedVolume {
+    /// Its persistence id.
+    pub id: String,
+    /// Its disk, in MB.
+    pub size_mb: u64,
+    /// The principal that made it, if any.
+    pub principal: Option<Arc<str>>,
+    /// The slot that the labels of its reservation name: where it was made.
+    pub slot: SlotRef,
+    /// The principal that made its reservation, if any.
+    pub reserver: Option<Arc<str>>,
 }
 
 /// The name of a slot, as the labels of its reservation tell it.

@@ -67,7 +67,10 @@ pub(crate) enum Want {
 impl Instance {
     /// Whether it is as if it had never been.
     pub(crate) fn is_blank(&self) -> bool {
-        self.record.run == 0 && self.record.state == TaskState::Initialized && !self.dirty
+        self.record.run == 0
+            && self.record.fetched == 0
+            && self.record.state == TaskState::Initialized
+            && !self.dirty
     }
 
     /// Whether it does what it is there for, as far as anybody can tell.
@@ -94,6 +97,8 @@ impl Instance {
         }
         let record = &self.record;
         let says_something = record.run > 0
+            || record.fetched > 0
+            || record.slot.is_some()
             || record.step.is_some()
             || !matches!(record.state, TaskState::Initialized | TaskState::Scheduling);
         if says_something {
@@ -240,7 +245,7 @@ impl Job {
     fn clear(&mut self, i: InstanceId, ctx: &mut Ctx) {
         self.release_slots(i, None, ctx);
         let Some(instance) = self.instances.get(i as usize) else { return };
-        let (run, stored) = (instance.record.run, instance.stored);
+        let (run, stored) = (instance.record.run.max(instance.record.fetched), instance.stored);
         if run > 0 || stored || instance.record.state != TaskState::Initialized {
             if run > self.summary.run_high {
                 self.summary.run_high = run;
@@ -448,29 +453,36 @@ impl Job {
         let Some(instance) = self.instances.get(i as usize) else { return };
         let (now, due) = (ctx.now, since + ctx.settings.unreachable_replace_ms);
         let Some(agent) = instance.record.agent.clone() else { return };
+        let away_at = instance.away_at;
         if due > now {
             self.arm_instance(i, due, ctx);
-        } else if instance.away_at < due.max(ctx.subscribed_at) || !ctx.connected {
-            let task = instance.record.task_id(&self.id, i);
+        } else if away_at < due.max(ctx.subscribed_at) || !ctx.connected {
+            let task = self.instances[i as usize].record.task_id(&self.id, i);
             ctx.ask_tasks.insert(task, Some(agent));
             self.arm_instance(i, now + ASK_AGAIN_MS, ctx);
+        } else if self.is_tied(i, since, ctx) {
+            self.hold_back(i, agent, ctx);
         } else if ctx.is_mass_event(&agent) {
             let why = "its agent is unreachable, as many are at once: its replacement waits";
-            if instance.record.message.as_deref() != Some(why) {
+            if self.instances[i as usize].record.message.as_deref() != Some(why) {
                 self.update(i, ctx, |instance| instance.record.message = Some(why.into()));
             }
             ctx.held_back_at = Some(now);
-            // An operator may say meanwhile that the agent is gone; Mesos tells only who asks.
-            // Not at each answer, though, or question and answer would chase each other.
-            let instance = &mut self.instances[i as usize];
-            if now >= instance.asked_at + HELD_BACK_MS {
-                instance.asked_at = now;
-                ctx.ask_tasks.insert(instance.record.task_id(&self.id, i), Some(agent));
-            }
-            self.arm_instance(i, now + HELD_BACK_MS, ctx);
+            self.hold_back(i, agent, ctx);
         } else {
             self.give_up_on(i, "its agent stayed unreachable; a replacement is started", ctx);
         }
+    }
+
+    /// A replacement waits. An operator may say meanwhile that the agent is gone; Mesos tells only who asks. Not
+    /// at each answer, though, or question and answer would chase each other.
+    fn hold_back(&mut self, i: InstanceId, agent: AgentId, ctx: &mut Ctx) {
+        let Some(instance) = self.instances.get_mut(i as usize) else { return };
+        if ctx.now >= instance.asked_at + HELD_BACK_MS {
+            instance.asked_at = ctx.now;
+            ctx.ask_tasks.insert(instance.record.task_id(&self.id, i), Some(agent));
+        }
+        self.arm_instance(i, ctx.now + HELD_BACK_MS, ctx);
     }
 
     /// Ends a run that cannot be asked any more, and gives up the slots on its agent. If the task
@@ -511,6 +523,7 @@ impl Job {
                 failures: old.failures,
                 lost: old.lost,
                 step: old.step,
+                fetched: old.fetched,
                 ..Default::default()
             };
             instance.asked_at = now;

@@ -28,6 +28,9 @@ impl Shard {
             ));
         }
         let mut uses: BTreeMap<_, u32> = BTreeMap::new();
+        for slot in self.ctx.retained.values() {
+            *uses.entry(&slot.record.agent).or_default() += 1;
+        }
         for job in self.jobs.values() {
             for held in job.slots.values() {
                 *uses.entry(&held.record.agent).or_default() += 1;

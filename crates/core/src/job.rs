@@ -46,6 +46,8 @@ pub(crate) struct Job {
     pub(crate) to_widen: BTreeMap<AgentId, BTreeSet<InstanceId>>,
     /// Instances that wait for a slot on any agent to be reserved, while they run on.
     pub(crate) to_move: BTreeSet<InstanceId>,
+    /// Slots with volumes that are to be made, filled or destroyed, and wait for an offer.
+    pub(crate) chores: BTreeSet<(InstanceId, SlotId)>,
     /// How many instances are up.
     pub(crate) up: u32,
     /// The upgrade that the job's record names, also once it has ended.
@@ -74,6 +76,7 @@ impl Job {
             placed: BTreeMap::new(),
             to_widen: BTreeMap::new(),
             to_move: BTreeSet::new(),
+            chores: BTreeSet::new(),
             up: 0,
             upgrade: None,
             upgrades: BTreeMap::new(),
@@ -126,6 +129,7 @@ impl Job {
             || !self.to_resume.is_empty()
             || !self.to_widen.is_empty()
             || !self.to_move.is_empty()
+            || !self.chores.is_empty()
     }
 
     pub(crate) fn is_service(&self) -> bool {
@@ -205,7 +209,7 @@ impl Job {
                 place(&mut self.placed, &agent, false);
             }
         }
-        self.top_run = self.top_run.max(instance.record.run);
+        self.top_run = self.top_run.max(instance.record.run).max(instance.record.fetched);
         self.touch(i, ctx);
     }
 
@@ -227,7 +231,7 @@ impl Job {
             if let Some(agent) = instance.unslotted_agent() {
                 place(&mut self.placed, &agent, true);
             }
-            self.top_run = self.top_run.max(instance.record.run);
+            self.top_run = self.top_run.max(instance.record.run).max(instance.record.fetched);
         }
     }
 
@@ -280,6 +284,8 @@ impl Job {
 
     fn write_slot(&self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         let record = self.slots.get(&(i, slot)).map(|s| s.record.clone());
+        let record =
+            record.or_else(|| ctx.retained.get(&self.slot_ref(i, slot)).map(|s| s.record.clone()));
         ctx.writes.push(Write::Slot(self.id.clone(), i, slot, record));
     }
 
@@ -320,9 +326,11 @@ impl Job {
             waiting.instances = self.to_place.len() as u32;
             all.push(waiting);
         }
-        if !self.to_resume.is_empty() {
+        let (for_volumes, for_offers) = self.waiting_for_slots();
+        all.extend(for_volumes);
+        if for_offers > 0 {
             all.push(Waiting {
-                instances: self.to_resume.len() as u32,
+                instances: for_offers,
                 reason: "waits for Mesos to offer the resources of its slot".to_owned(),
                 ..Default::default()
             });
@@ -498,7 +506,8 @@ impl Job {
 
     /// The number of the next run of an instance.
     pub(crate) fn next_run(&self, i: InstanceId) -> RunNumber {
-        let last = self.instances.get(i as usize).map_or(0, |instance| instance.record.run);
+        let last = self.instances.get(i as usize);
+        let last = last.map_or(0, |instance| instance.record.run.max(instance.record.fetched));
         let base = if last == 0 { self.summary.run_floor.max(self.summary.run_high) } else { last };
         // A slot that outlived its instance's record keeps its number from coming twice.
         let slots = self.slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));

@@ -11,6 +11,7 @@
 //! was sent. So recovery is no second path: a shard built from its records ([`Snapshot`]) drives the
 //! same instances through the same rules, and Mesos's answers to reconciliation fill in the rest.
 
+mod asks;
 mod ctx;
 mod demand;
 mod input;
@@ -25,18 +26,21 @@ mod planted;
 mod reconcile;
 mod recover;
 mod resize;
+mod retained;
 mod shard;
 mod slots;
 mod status;
 mod upgrade;
+mod volumes;
 
 pub use input::{
-    Input, MesosEvent, Offer, OperationState, OperationUpdate, Reserved, SlotRef, StatusUpdate,
-    TaskStatus,
+    Input, MesosEvent, Offer, OfferedVolume, OperationState, OperationUpdate, Reserved, SlotRef,
+    StatusUpdate, TaskStatus,
 };
-pub use output::{Accept, Effect, Launch, Operation, Output, Write};
+pub use output::{Accept, Effect, Fetch, Launch, Mounted, Operation, Output, VolumeSpec, Write};
 pub use persist::{PersistError, encode};
 #[cfg(feature = "planted-bugs")]
 pub use planted::Bug;
 pub use recover::{RecordError, Snapshot};
 pub use shard::{Settings, Shard, Totals};
+pub use volumes::FETCH_PATH;

@@ -7,6 +7,7 @@ use crate::output::{Accept, Effect, Launch, Operation};
 use crate::shard::Shard;
 use crate::slots::{reserve_id, unreserve_id};
 use crate::upgrade::prepare::leaving;
+use crate::volumes::missing_volumes;
 use peloton_model::job::{JobConfig, JobKind, PortConfig, Strategy};
 use peloton_model::{
     AgentId, AgentRecord, Amount, InstanceId, JobId, OfferId, PortSet, Resources, SlotId,
@@ -45,6 +46,7 @@ impl Shard {
     pub(crate) fn offers(&mut self, offers: Vec<Offer>) {
         let (mut candidates, mut bundles) = (Vec::new(), Vec::new());
         let mut pieces: BTreeMap<SlotRef, Amount> = BTreeMap::new();
+        let mut to_fill: Vec<(usize, Reserved)> = Vec::new();
         let mut index: BTreeMap<AgentId, usize> = BTreeMap::new();
         for offer in offers {
             self.ctx.see_agent(&offer.agent, &offer.record);
@@ -62,10 +64,21 @@ impl Shard {
             candidate.free = candidate.free.plus(&offer.free);
             candidate.ports.extend(offer.ports.ranges().iter().copied());
             bundles[at].offers.push(offer.id);
-            for reserved in offer.reserved {
+            for reserved in self.ctx.attribute(offer.reserved) {
                 self.note_piece(&offer.agent, &reserved, &mut pieces);
+                if !reserved.volumes.is_empty() {
+                    to_fill.push((at, reserved.clone()));
+                }
                 self.reserved(&offer.agent, &offer.record, reserved, &mut bundles[at]);
             }
+        }
+        for (at, reserved) in to_fill {
+            let Some(job) = self.jobs.get_mut(&reserved.slot.job) else { continue };
+            let fill = job.fill_volume(&reserved, &mut candidates[at], &mut self.ctx);
+            bundles[at].launches.extend(fill);
+        }
+        for (candidate, bundle) in candidates.iter_mut().zip(&mut bundles) {
+            bundle.reserves.extend(self.mend_all(candidate));
         }
         let wideners = self.wideners();
         if !wideners.is_empty() {
@@ -93,13 +106,14 @@ impl Shard {
         else {
             return;
         };
-        let mut whole = job.in_use(i, slot) || held.record.resize.is_some();
-        if !whole {
-            let amount = Amount::new(piece.resources, piece.ports.iter());
-            let sum = pieces.entry(piece.slot.clone()).or_default();
-            *sum = sum.plus(&amount);
-            whole = sum.covers(&held.record.reserved());
-        }
+        let amount = Amount::new(piece.resources, piece.ports.iter());
+        let sum = pieces.entry(piece.slot.clone()).or_default();
+        *sum = sum.plus(&amount);
+        let whole = job.in_use(i, slot)
+            || held.record.resize.is_some()
+            || sum.covers(&held.record.reserved());
+        let sum = sum.clone();
+        job.note_part(i, slot, &sum);
         if whole {
             job.slot_is_there(i, slot, &mut self.ctx);
         }
@@ -119,18 +133,36 @@ impl Shard {
             job.slots.get(&(i, slot)).is_some_and(|held| held.record.agent == *agent)
         });
         let Some(job) = known else {
+            if self.ctx.retained.contains_key(&name) {
+                let operations = self.retained_offered(&reserved);
+                bundle.reserves.extend(operations);
+                return;
+            }
+            // Volumes that no record knows may be all that is left of somebody's data.
+            let plain = !reserved.resources.is_empty() || !reserved.ports.is_empty();
+            if !plain || !reserved.volumes.is_empty() {
+                return;
+            }
             let id = unreserve_id(&name, &mut self.ctx);
             bundle.reserves.push(Operation::Unreserve { id, reserved });
             return;
         };
+        job.note_volumes(i, slot, &reserved.volumes, &mut self.ctx);
         let Some(held) = job.slots.get_mut(&(i, slot)) else { return };
         if held.record.state == SlotState::Releasing {
+            let plain = !reserved.resources.is_empty() || !reserved.ports.is_empty();
+            if held.record.volumes.iter().any(|volume| volume.drop) || !plain {
+                let work = job.work_on_volumes(i, slot, &reserved, &mut self.ctx);
+                bundle.reserves.extend(work);
+                return;
+            }
             let id = unreserve_id(&name, &mut self.ctx);
             held.seen_at = self.ctx.now;
             held.unreserve = Some(id.clone());
             bundle.reserves.push(Operation::Unreserve { id, reserved });
             return;
         }
+        bundle.reserves.extend(job.work_on_volumes(i, slot, &reserved, &mut self.ctx));
         bundle.reserves.extend(job.trim_slot(i, slot, &reserved, &mut self.ctx));
         bundle.launches.extend(job.resume(i, slot, agent, record, &reserved, &mut self.ctx));
     }
@@ -198,9 +230,12 @@ impl Shard {
         for operation in operations {
             let (job, i) = match operation {
                 Operation::Launch(launch) => (&launch.task.job, launch.task.instance),
-                Operation::Reserve { slot, .. } => (&slot.job, slot.instance),
+                Operation::Fetch(fetch) => (&fetch.task.job, fetch.task.instance),
+                Operation::Reserve { slot, .. } | Operation::Create { slot, .. } => {
+                    (&slot.job, slot.instance)
+                }
                 // That a slot is given up was written in an earlier step, that a part of one is, was not.
-                Operation::Unreserve { reserved, .. } => {
+                Operation::Unreserve { reserved, .. } | Operation::Destroy { reserved, .. } => {
                     (&reserved.slot.job, reserved.slot.instance)
                 }
             };
@@ -271,9 +306,9 @@ impl Job {
             let candidate = &candidates[assignment.candidate];
             let bundle = &mut bundles[assignment.candidate];
             if group.moves {
-                let (slot, reserve) =
+                let (slot, made) =
                     self.new_slot((i, group.version), &config, candidate, &assignment.ports, ctx);
-                bundle.reserves.push(reserve);
+                bundle.reserves.extend(made);
                 self.moves_to(i, slot, ctx);
                 self.arm_slot(i, slot, ctx);
             } else {
@@ -316,7 +351,15 @@ impl Job {
         let config = self.configs.get(&version)?.clone();
         let (resources, ports) = self.slots.get(&(i, slot))?.record.share_of(version);
         let ports = ports.to_vec();
-        if !serves(&config, &resources, &ports) {
+        let has_volumes = self.slots.get(&(i, slot)).is_some_and(|held| {
+            held.record.volumes_of(&config).all(|(_, volume)| volume.is_some())
+        });
+        if !has_volumes && self.slots.get(&(i, slot)).is_some_and(|held| held.record.is_tied()) {
+            let why = "its slot lacks a volume of its configuration, and another one is there";
+            self.update(i, ctx, |instance| instance.record.message = Some(why.into()));
+            return None;
+        }
+        if !has_volumes || !serves(&config, &resources, &ports) {
             if self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_open()) {
                 // Of an upgrade that was replaced: the slot is being made to serve the next one.
                 return None;
@@ -332,6 +375,7 @@ impl Job {
         if !whole {
             return None;
         }
+        let volumes = self.mounts(i, slot, &config, reserved)?;
         let run = self.next_run(i);
         self.assign(i, run, agent, &record.host, &ports, ctx);
         Some(Operation::Launch(Box::new(Launch {
@@ -342,6 +386,7 @@ impl Job {
             principal: reserved.principal.clone(),
             resources,
             ports,
+            volumes,
             keep_image: self.goes_back(i),
         })))
     }
@@ -351,7 +396,7 @@ impl Job {
         self.step(i).is_some_and(|step| matches!(step.stage, Stage::Back | Stage::Returned))
     }
 
-    /// Decides a slot on an agent; the caller emits the operation that makes it.
+    /// Decides a slot on an agent; the caller emits the operations that make it, and its volumes.
     fn new_slot(
         &mut self,
         (i, version): (InstanceId, Version),
@@ -359,7 +404,7 @@ impl Job {
         candidate: &Candidate,
         ports: &[u16],
         ctx: &mut Ctx,
-    ) -> (SlotId, Operation) {
+    ) -> (SlotId, Vec<Operation>) {
         let slot = SlotId(self.next_run(i));
         let resources = config.resource.scalars();
         let mut record =
@@ -368,10 +413,21 @@ impl Job {
         if upgrade.is_some_and(|upgrade| version > upgrade.record.from) {
             record.made_for = version;
         }
-        self.add_slot(i, slot, record, ctx);
         let name = self.slot_ref(i, slot);
+        // Their disk is reserved with the rest.
+        record.volumes = missing_volumes(&record, &name, config, ctx);
+        let has_volumes = !record.volumes.is_empty();
+        self.add_slot(i, slot, record, ctx);
+        if has_volumes {
+            // What is left of a slot that never ran keeps its number.
+            self.update(i, ctx, |x| x.record.fetched = x.record.fetched.max(slot.0));
+        }
+        let create = self.create_volumes(i, slot, None, ctx);
         let (id, ports) = (reserve_id(&name), ports.to_vec());
-        (slot, Operation::Reserve { id, slot: name, resources, ports })
+        let resources = config.scalars_with_volumes();
+        let mut operations = vec![Operation::Reserve { id, slot: name, resources, ports }];
+        operations.extend(create);
+        (slot, operations)
     }
 
     /// Launches on a new place: services in a slot made for it, batch on what is free.
@@ -389,11 +445,19 @@ impl Job {
         let agent = &candidate.agent;
         let mut own = None;
         if config.kind == JobKind::Service {
-            let (slot, reserve) = self.new_slot((i, self.aim(i)), config, candidate, &ports, ctx);
-            bundle.reserves.push(reserve);
+            let (slot, made) = self.new_slot((i, self.aim(i)), config, candidate, &ports, ctx);
+            bundle.reserves.extend(made);
             own = Some(slot);
         }
         self.update(i, ctx, |instance| instance.record.slot = own);
+        if !config.volumes.is_empty() {
+            // It is launched once its volumes are there, when its slot is offered.
+            self.line_up(i, ctx);
+            if let Some(slot) = own {
+                self.arm_slot(i, slot, ctx);
+            }
+            return;
+        }
         self.assign(i, run, agent, &candidate.record.host, &ports, ctx);
         bundle.launches.push(Operation::Launch(Box::new(Launch {
             task: peloton_model::TaskId { job: self.id.clone(), instance: i, run },
@@ -403,6 +467,7 @@ impl Job {
             principal: None,
             resources,
             ports,
+            volumes: Vec::new(),
             keep_image: false,
         })));
     }

@@ -1,10 +1,10 @@
 //! What a shard decides: writes to make durable, then effects to carry out.
 
-use crate::input::{Reserved, SlotRef};
+use crate::input::{OfferedVolume, Reserved, SlotRef};
 use peloton_model::job::JobConfig;
 use peloton_model::{
-    AgentId, AgentRecord, FrameworkRecord, InstanceId, InstanceRecord, JobId, JobSummary, OfferId,
-    Resources, RunNumber, RunRecord, SlotId, SlotRecord, TaskId, UnixMs, UpgradeEvent,
+    AgentId, AgentRecord, Content, FrameworkRecord, InstanceId, InstanceRecord, JobId, JobSummary,
+    OfferId, Resources, RunNumber, RunRecord, SlotId, SlotRecord, TaskId, UnixMs, UpgradeEvent,
     UpgradeRecord, Version,
 };
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub enum Write {
     UpgradesRemoved(JobId),
     /// All events of an upgrade that is not kept any more; of all upgrades of a job, where none is named.
     EventsRemoved(JobId, Option<Version>),
+    /// What was asked of a volume, under this name, is decided.
+    VolumeAsked(String),
     /// An agent on which the shard has something.
     Agent(AgentId, Option<Arc<AgentRecord>>),
 }
@@ -64,6 +66,7 @@ impl Write {
             Self::Framework(_)
             | Self::Summary(..)
             | Self::Agent(..)
+            | Self::VolumeAsked(_)
             | Self::Upgrade(..)
             | Self::UpgradeEvent(..)
             | Self::UpgradesRemoved(_)
@@ -156,8 +159,67 @@ pub enum Operation {
         /// What was offered.
         reserved: Reserved,
     },
+    /// Makes volumes of disk that is reserved for a slot.
+    Create {
+        /// The operation's id.
+        id: String,
+        /// The slot.
+        slot: SlotRef,
+        /// The principal of the reservation, if it was offered; else the framework's own.
+        principal: Option<Arc<str>>,
+        /// The volumes.
+        volumes: Vec<VolumeSpec>,
+    },
+    /// Destroys volumes; their disk stays reserved.
+    Destroy {
+        /// The operation's id.
+        id: String,
+        /// What was offered: of its resources only the volumes.
+        reserved: Reserved,
+    },
     /// Launches a task.
     Launch(Box<Launch>),
+    /// Launches a task that fills a volume.
+    Fetch(Box<Fetch>),
+}
+
+/// A volume that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeSpec {
+    /// Its persistence id.
+    pub id: String,
+    /// Its disk, in MB.
+    pub size_mb: u64,
+}
+
+/// A volume that a task mounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// What was offered.
+    pub volume: OfferedVolume,
+    /// Where the task sees it.
+    pub container_path: String,
+    /// Whether it may write.
+    pub read_write: bool,
+}
+
+/// The launch of a task that fills a volume.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// The task: a run number of the instance of its own.
+    pub task: TaskId,
+    /// The agent.
+    pub agent: AgentId,
+    /// The slot whose plain resources it uses, with the principal of that reservation; none for unreserved ones.
+    pub slot: Option<(SlotRef, Option<Arc<str>>)>,
+    /// The scalars it gets.
+    pub resources: Resources,
+    /// The volume.
+    pub volume: Mounted,
+    /// What it is filled with.
+    pub content: Content,
+    /// The user that it runs as; empty for the framework's.
+    pub user: String,
 }
 
 /// The launch of a run.
@@ -177,6 +239,8 @@ pub struct Launch {
     pub resources: Resources,
     /// Its ports, in the order of the configuration's.
     pub ports: Vec<u16>,
+    /// The volumes that it mounts.
+    pub volumes: Vec<Mounted>,
     /// Whether only what the agent has is to be used, as on a rollback: no image is pulled, whatever the
     /// configuration says.
     pub keep_image: bool,

@@ -52,6 +52,7 @@ pub fn encode(shard: ShardId, write: &Write) -> Result<Op, PersistError> {
             };
             Ok(Op::DeleteRange { range })
         }
+        Write::VolumeAsked(name) => Ok(Op::Delete { key: keys::desired_volume(s, name) }),
         Write::Agent(agent, record) => put(keys::actual_agent(s, agent.as_str()), record.as_ref()),
     }
 }

@@ -43,6 +43,12 @@ impl Shard {
                     self.reconcile.waiting.insert(task, record.agent.clone());
                 }
             }
+            for ((i, _), held) in &job.slots {
+                for run in held.fetches() {
+                    let task = TaskId { job: job.id.clone(), instance: *i, run };
+                    self.reconcile.waiting.insert(task, Some(held.record.agent.clone()));
+                }
+            }
         }
         self.ask_for_tasks();
         // Implicit: everything that Mesos knows, to find what we do not.
@@ -72,6 +78,9 @@ impl Shard {
                 continue;
             }
             let Some(job) = self.jobs.get_mut(&task.job) else { continue };
+            if job.slot_of_fetch(task.instance, task.run).is_some() {
+                continue;
+            }
             let update = StatusUpdate {
                 task: task.to_string(),
                 status: TaskStatus::Unreachable,
@@ -108,6 +117,7 @@ impl Shard {
         self.framework = None;
         self.ctx.writes.push(crate::output::Write::Framework(None));
         for job in self.jobs.values_mut() {
+            job.lose_fetches(&mut self.ctx);
             for i in 0..job.instances.len() as u32 {
                 if job.instances[i as usize].record.state.is_live() {
                     let why = "Mesos removed the framework and ended its tasks";
@@ -121,7 +131,8 @@ impl Shard {
 
 /// Whether a task is the one that its instance runs, or may.
 fn is_current(jobs: &BTreeMap<JobId, Job>, task: &TaskId) -> bool {
-    jobs.get(&task.job)
-        .and_then(|job| job.instances.get(task.instance as usize))
-        .is_some_and(|x| x.record.run == task.run && x.record.state.is_live())
+    let Some(job) = jobs.get(&task.job) else { return false };
+    let instance = job.instances.get(task.instance as usize);
+    instance.is_some_and(|x| x.record.run == task.run && x.record.state.is_live())
+        || job.slot_of_fetch(task.instance, task.run).is_some()
 }

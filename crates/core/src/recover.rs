@@ -1,5 +1,6 @@
 //! A shard from its records. The same rules then drive it as at any other time.
 
+use crate::input::SlotRef;
 use crate::job::{Desired, Job};
 use crate::output::Output;
 use crate::shard::{Remembered, Settings, Shard};
@@ -7,7 +8,7 @@ use crate::slots::Slot;
 use peloton_model::{
     AgentId, AgentRecord, ConfigRecord, FrameworkRecord, InstanceId, InstanceRecord, JobId,
     JobRecord, JobSummary, ShardId, SlotId, SlotRecord, SlotState, TaskState, UnixMs,
-    UpgradeRecord, decode_record,
+    UpgradeRecord, VolumeAsk, decode_record,
 };
 use peloton_store::KeyValue;
 use peloton_store::keys::{self, ParsedKey};
@@ -35,6 +36,7 @@ pub struct Snapshot {
     agents: Vec<(AgentId, AgentRecord)>,
     framework: Option<FrameworkRecord>,
     upgrades: Vec<(JobId, UpgradeRecord)>,
+    asks: Vec<VolumeAsk>,
 }
 
 impl Snapshot {
@@ -60,6 +62,9 @@ impl Snapshot {
             }
             Some(ParsedKey::DesiredConfig { shard, job, .. }) if mine(shard) => {
                 self.configs.push((id(&job)?, read(kv).map_err(fail)?));
+            }
+            Some(ParsedKey::DesiredVolume { shard, .. }) if mine(shard) => {
+                self.asks.push(read(kv).map_err(fail)?);
             }
             Some(ParsedKey::ActualJob { shard, job }) if mine(shard) => {
                 self.summaries.insert(id(&job)?, read(kv).map_err(fail)?);
@@ -125,6 +130,9 @@ impl Shard {
         for id in ids {
             shard.restore_job(&id, snapshot.summaries.get(&id), desired.remove(&id));
         }
+        for ask in &snapshot.asks {
+            shard.volume_asked(ask);
+        }
         for id in known {
             shard.ctx.leave_agent(&id);
         }
@@ -149,8 +157,13 @@ impl Shard {
     }
 
     fn restore_slot(&mut self, id: &JobId, i: InstanceId, slot: SlotId, record: SlotRecord) {
-        let job = self.jobs.entry(id.clone()).or_insert_with(|| Job::new(id.clone()));
+        let name = SlotRef { job: id.clone(), instance: i, slot };
+        self.ctx.note_adopted(&name, &record);
+        if record.state == SlotState::Retained {
+            return self.ctx.retain(name, record);
+        }
         self.ctx.use_agent(&record.agent);
+        let job = self.jobs.entry(id.clone()).or_insert_with(|| Job::new(id.clone()));
         if record.state == SlotState::Releasing {
             self.ctx.demand.releasing += 1;
         }
@@ -185,6 +198,7 @@ impl Shard {
                 job.settle_leftovers(&mut self.ctx);
             }
             job.recount_surplus(&mut self.ctx);
+            job.recount_chores(&mut self.ctx);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::input::{OperationState, OperationUpdate, Reserved, SlotRef};
 use crate::job::Job;
 use crate::output::Operation;
 use crate::slots::{Slot, resize_id};
+use crate::volumes::{disk_of, missing_volumes};
 use peloton_model::job::JobConfig;
 use peloton_model::{
     Amount, InstanceId, Lack, PortSet, Resize, SlotId, SlotRecord, SlotState, Version, Wide,
@@ -37,7 +38,7 @@ impl Slot {
 
     /// What the slot holds in vain.
     pub(crate) fn surplus(&self) -> Option<Amount> {
-        let idle = self.record.state == SlotState::Held && self.record.resize.is_none();
+        let idle = self.record.state == SlotState::Held && !self.is_busy();
         self.record.reserved.as_ref().filter(|_| idle)?;
         let surplus = self.record.reserved().minus(&self.record.hold());
         (!surplus.is_empty()).then_some(surplus)
@@ -55,16 +56,28 @@ fn shape(record: &SlotRecord, shapes: &Shapes, free: &PortSet) -> Option<Wide> {
 }
 
 impl Job {
-    /// Whether the version can be launched in the slot as it is reserved now.
+    /// Whether the version can be launched in the slot as it is reserved now, with its volumes.
     pub(crate) fn slot_serves(&self, i: InstanceId, slot: SlotId, version: Version) -> bool {
+        let Some(held) = self.slots.get(&(i, slot)) else { return false };
+        let config = self.configs.get(&version);
+        self.slot_is_shaped(i, slot, version)
+            && config.is_none_or(|config| held.record.has_volumes_of(config))
+    }
+
+    /// Whether the slot holds what the version gets, but for volumes that are still to be filled.
+    pub(crate) fn slot_is_shaped(&self, i: InstanceId, slot: SlotId, version: Version) -> bool {
         self.slots.get(&(i, slot)).is_some_and(|held| {
             let record = &held.record;
             let shaped = record.made_for == version
                 || record.wide.as_ref().is_some_and(|wide| wide.version == version);
+            let planned = |config: &Arc<JobConfig>| {
+                record.volumes_of(config).all(|(_, volume)| volume.is_some())
+            };
             record.state == SlotState::Held
                 && record.resize.is_none()
                 && shaped
                 && record.reserved().covers(&record.hold())
+                && self.configs.get(&version).is_none_or(planned)
         })
     }
 
@@ -76,17 +89,21 @@ impl Job {
         shapes: &Shapes,
         ctx: &mut Ctx,
     ) -> bool {
+        let name = self.slot_ref(i, slot);
         let Some(held) = self.slots.get_mut(&(i, slot)) else { return false };
-        if held.record.state != SlotState::Held || held.record.resize.is_some() {
+        if held.record.state != SlotState::Held || held.is_busy() {
             return false;
         }
+        let missing = missing_volumes(&held.record, &name, &shapes.new, ctx);
+        let volumes = held.record.volumes_to_make().plus(&disk_of(&missing));
         let Some(wide) = shape(&held.record, shapes, &PortSet::default()) else { return false };
         let need = Amount::new(wide.resources, wide.ports.iter().copied());
         let base = Amount::new(held.record.resources, held.record.ports.iter().copied());
-        if !held.record.reserved().covers(&base.or(&need)) {
+        if !held.record.reserved().covers(&base.or(&need).plus(&volumes)) {
             return false;
         }
         held.widen(wide);
+        self.plan_volumes(i, slot, missing, ctx);
         self.touch_slot(i, slot, ctx);
         true
     }
@@ -102,14 +119,19 @@ impl Job {
     ) -> Result<Operation, Option<Lack>> {
         let name = self.slot_ref(i, slot);
         let held = self.slots.get_mut(&(i, slot)).ok_or(None)?;
-        if held.record.state != SlotState::Held || held.record.resize.is_some() {
+        if held.record.state != SlotState::Held || held.is_busy() {
             return Err(None);
         }
+        let missing = missing_volumes(&held.record, &name, &shapes.new, ctx);
+        let volumes = held.record.volumes_to_make().plus(&disk_of(&missing));
         let wide = shape(&held.record, shapes, &candidate.ports).ok_or(Some(Lack::Ports))?;
         let need = Amount::new(wide.resources, wide.ports.iter().copied());
         let reserved = held.record.reserved();
         let base = Amount::new(held.record.resources, held.record.ports.iter().copied());
-        let more = base.or(&need).minus(&reserved);
+        let more = base.or(&need).plus(&volumes).minus(&reserved);
+        if more.is_empty() {
+            return Err(None);
+        }
         if let Some(lack) = candidate.free.lack(&more.resources) {
             return Err(Some(lack));
         }
@@ -120,6 +142,7 @@ impl Job {
         held.widen(wide);
         let number = ctx.operation_number();
         held.record.resize = Some(Box::new(Resize { number, to: reserved.plus(&more) }));
+        self.plan_volumes(i, slot, missing, ctx);
         self.touch_slot(i, slot, ctx);
         self.arm_slot(i, slot, ctx);
         let id = resize_id(&name, number);
@@ -157,6 +180,7 @@ impl Job {
         let reserved = Reserved {
             resources: surplus.resources,
             ports: surplus.ports.iter().copied().collect(),
+            volumes: Vec::new(),
             ..offered.clone()
         };
         Some(Operation::Unreserve { id: resize_id(&name, number), reserved })
@@ -213,6 +237,7 @@ impl Job {
         }
         self.touch_slot(i, slot, ctx);
         self.settle_surplus(i, slot, ctx);
+        self.settle_chores(i, slot, ctx);
         self.look_at(i, ctx);
     }
 }

@@ -147,6 +147,7 @@ impl Shard {
                 self.job_stored(&id, Desired { incarnation, modified, record });
             }
             Input::JobRemoved(id) => self.job_removed(&id),
+            Input::Volume(ask) => self.volume_asked(&ask),
             Input::Mesos(event) => self.mesos(event),
             Input::Wake => {}
         }
@@ -181,6 +182,7 @@ impl Shard {
             job.upgrade_connected(&mut self.ctx);
             job.repeat_kills(&mut self.ctx);
         }
+        self.ask_for_retained();
     }
 
     /// Runs what is due, once: what is armed for now during this is due at the next wake-up.
@@ -228,7 +230,9 @@ impl Shard {
         if let Some(since) = self.ctx.sweep_ended() {
             for job in self.jobs.values_mut() {
                 job.audit_slots(since, &mut self.ctx);
+                job.audit_volumes(since, &mut self.ctx);
             }
+            self.audit_retained(since);
         }
         for id in std::mem::take(&mut self.ctx.dirty_jobs) {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
@@ -241,6 +245,7 @@ impl Shard {
             }
         }
         self.ctx.flush_agents();
+        self.answer_asks();
         self.ctx.flush_questions();
         self.ctx.settle_demand();
         let mut after = std::mem::take(&mut self.ctx.after);

@@ -11,9 +11,12 @@ use crate::instance::{Ended, Instance};
 use crate::job::{Job, place};
 use crate::output::Effect;
 use crate::shard::Shard;
+use crate::volumes::{create_id, destroy_id};
 use peloton_model::{
-    AgentId, InstanceId, JobId, SlotId, SlotRecord, SlotState, TaskId, TaskState, UnixMs,
+    AgentId, Amount, InstanceId, JobId, SlotId, SlotRecord, SlotState, TaskId, TaskState, UnixMs,
+    VolumeState,
 };
+use std::collections::BTreeSet;
 
 /// How often Mesos is asked about a slot that it has not told of: at first, and at most, in milliseconds.
 const ASK_AGAIN_MS: (u64, u64) = (10_000, 300_000);
@@ -22,7 +25,7 @@ const ASK_AGAIN_MS: (u64, u64) = (10_000, 300_000);
 const UNSEEN_MS: u64 = 30_000;
 
 /// Sweeps in a row that must miss a slot before it counts as taken away: one may cross a task's end.
-const MISSED_SWEEPS: u32 = 2;
+pub(crate) const MISSED_SWEEPS: u32 = 2;
 
 /// A slot: its record, and what need not outlive the process.
 #[derive(Debug)]
@@ -37,12 +40,34 @@ pub(crate) struct Slot {
     again_ms: u64,
     /// Sweeps in a row that should have brought it, and did not.
     missed: u32,
+    /// Before then no task is launched that fills a volume of it.
+    pub(crate) fill_at: UnixMs,
+    /// Of its volumes, the ones that offers have brought since the last sweep.
+    pub(crate) seen_volumes: BTreeSet<String>,
+    /// Sweeps in a row that missed a volume that is to go.
+    pub(crate) missed_volumes: u32,
+    /// What was last offered of it beside its volumes since the last sweep, and what was more than its record
+    /// tells then.
+    pub(crate) seen_part: Amount,
+    more: Option<Amount>,
 }
 
 impl Slot {
     pub(crate) fn new(record: SlotRecord, now: UnixMs) -> Self {
         let again_ms = ASK_AGAIN_MS.0;
-        Self { record, unreserve: None, seen_at: now, timer: None, again_ms, missed: 0 }
+        Self {
+            record,
+            unreserve: None,
+            seen_at: now,
+            timer: None,
+            again_ms,
+            missed: 0,
+            fill_at: 0,
+            seen_volumes: BTreeSet::new(),
+            missed_volumes: 0,
+            seen_part: Amount::default(),
+            more: None,
+        }
     }
 
     /// Whether its instance keeps it.
@@ -50,9 +75,19 @@ impl Slot {
         self.record.state != SlotState::Releasing
     }
 
-    /// Whether an operation that changes how much is reserved is under way.
+    /// Whether there is more of it than its record tells, twice in a row the same: an operation of which
+    /// Mesos knew nothing any more was done after all.
+    fn has_more(&mut self) -> bool {
+        let reserved = self.record.reserved();
+        let more = self.seen_part != reserved && self.seen_part.covers(&reserved);
+        let now = more.then(|| self.seen_part.clone());
+        let before = std::mem::replace(&mut self.more, now.clone());
+        now.is_some() && now == before
+    }
+
+    /// Whether an operation on what is reserved for it is under way, and it is kept.
     pub(crate) fn is_resized(&self) -> bool {
-        self.is_kept() && self.record.resize.is_some()
+        self.is_kept() && self.is_busy()
     }
 }
 
@@ -79,6 +114,8 @@ enum Does {
     End,
     /// By the number of the slot's [`peloton_model::Resize`].
     Resize(u64),
+    /// Makes volumes of it, or destroys them, by the number that they have meanwhile.
+    Volumes(u64),
 }
 
 /// The slot that an operation is about, and what it does with it.
@@ -92,6 +129,7 @@ fn parse_operation(id: &str) -> Option<(Does, SlotRef)> {
         "reserve" => Does::Make,
         "unreserve" => Does::End,
         "resize" => Does::Resize(parts.next()?.parse().ok()?),
+        "create" | "destroy" => Does::Volumes(parts.next()?.parse().ok()?),
         _ => return None,
     };
     Some((does, SlotRef { job, instance, slot }))
@@ -122,6 +160,14 @@ impl Job {
         self.touch_slot(i, slot, ctx);
     }
 
+    /// What is offered of an idle slot beside its volumes.
+    pub(crate) fn note_part(&mut self, i: InstanceId, slot: SlotId, sum: &Amount) {
+        let used = self.in_use(i, slot);
+        if let Some(held) = self.slots.get_mut(&(i, slot)).filter(|_| !used) {
+            held.seen_part = sum.clone();
+        }
+    }
+
     /// Whether a task runs in the slot, or may.
     pub(crate) fn in_use(&self, i: InstanceId, slot: SlotId) -> bool {
         in_use(&self.instances, i, slot)
@@ -143,6 +189,8 @@ impl Job {
     /// Mesos does not have the reservation (any more).
     fn slot_is_gone(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         let Some(gone) = self.slots.remove(&(i, slot)) else { return };
+        self.retain_volumes(i, slot, &gone, ctx);
+        self.settle_chores(i, slot, ctx);
         if gone.is_kept() {
             place(&mut self.placed, &gone.record.agent, false);
         } else {
@@ -177,6 +225,7 @@ impl Job {
             return;
         };
         held.record.state = SlotState::Releasing;
+        held.give_up_volumes();
         held.seen_at = ctx.now;
         held.again_ms = ASK_AGAIN_MS.0;
         place(&mut self.placed, &held.record.agent, false);
@@ -186,6 +235,8 @@ impl Job {
         self.touch_slot(i, slot, ctx);
         self.settle_surplus(i, slot, ctx);
         self.slot_left(i, slot, &record, ctx);
+        self.stop_fetches(i, slot, ctx);
+        self.settle_chores(i, slot, ctx);
         self.arm_slot(i, slot, ctx);
     }
 
@@ -224,18 +275,33 @@ impl Job {
                 self.ask_about_agent_of(i, slot, ctx);
                 self.ask_about(i, slot, ctx);
             }
+            self.stop_fetches(i, slot, ctx);
         }
     }
 
     fn ask_about(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         let name = self.slot_ref(i, slot);
         let Some(held) = self.slots.get(&(i, slot)) else { return };
+        for volume in &held.record.volumes {
+            let id = match volume.state {
+                VolumeState::Creating => create_id(&name, volume.number),
+                VolumeState::Destroying => destroy_id(&name, volume.number),
+                _ => continue,
+            };
+            ctx.ask_operations.push((id, held.record.agent.clone()));
+        }
         let operation = match held.record.state {
             SlotState::Requested => reserve_id(&name),
             SlotState::Held => match &held.record.resize {
                 Some(resize) => resize_id(&name, resize.number),
+                None if held.is_busy() => return self.arm_slot(i, slot, ctx),
                 None => return,
             },
+            // Of these there is nothing to ask until nothing is left but what is to stay.
+            SlotState::Releasing if held.record.volumes.iter().any(|volume| volume.drop) => {
+                return self.arm_slot(i, slot, ctx);
+            }
+            SlotState::Retained => return,
             // Where no release was sent by this process, the id is one that Mesos cannot know: its
             // answer says "unknown", which is what it knows of the release.
             SlotState::Releasing => match &held.unreserve {
@@ -265,6 +331,9 @@ impl Job {
         if held.timer.is_some_and(|at| at <= ctx.now) {
             held.timer = None;
         }
+        self.ask_for_fetches(i, slot, ctx);
+        self.settle_chores(i, slot, ctx);
+        let Some(held) = self.slots.get(&(i, slot)) else { return };
         let resizes = held.is_resized();
         if self.in_use(i, slot) {
             if resizes {
@@ -313,6 +382,8 @@ impl Job {
             self.ask_about_agent(i, ctx);
             ctx.ask_agents.insert(agent);
             self.arm_instance(i, ctx.now + ASK_AGAIN_MS.0, ctx);
+        } else if self.waits_for_volumes(i, slot, ctx) {
+            self.arm_instance(i, ctx.now + ctx.settings.slot_wait_ms, ctx);
         } else {
             self.release_slot(i, slot, ctx);
             let why = "its slot was not offered in time; it is placed anew";
@@ -328,25 +399,44 @@ impl Job {
     /// not bring along twice in a row, was taken away by an operator. Where the agent was not offered at
     /// all, Mesos is asked: of one that is gone it tells only about tasks.
     pub(crate) fn audit_slots(&mut self, since: UnixMs, ctx: &mut Ctx) {
-        let (mut gone, mut ask) = (Vec::new(), Vec::new());
+        let (mut gone, mut short, mut ask) = (Vec::new(), Vec::new(), Vec::new());
+        let mut surplus = Vec::new();
         let instances = &self.instances;
         for ((i, slot), held) in &mut self.slots {
             let used = in_use(instances, *i, *slot);
             let offered = ctx.agents.get(&held.record.agent).is_some_and(|a| a.offered_at >= since);
-            if used || !offered || held.seen_at >= since || held.record.state != SlotState::Held {
+            let held_whole = held.record.state == SlotState::Held
+                && held.fetches().next().is_none()
+                && !held.is_busy();
+            if used || !offered || held.seen_at >= since || !held_whole {
                 held.missed = 0;
+                if !used && offered && held_whole && held.has_more() {
+                    surplus.push((*i, *slot));
+                } else {
+                    held.seen_part = Amount::default();
+                }
                 if !used && !offered {
                     ask.push((*i, *slot));
                 }
                 continue;
             }
             held.missed += 1;
-            if held.missed >= MISSED_SWEEPS {
+            if held.missed < MISSED_SWEEPS {
+                held.seen_part = Amount::default();
+                continue;
+            }
+            held.missed = 0;
+            if held.record.is_tied() {
+                short.push((*i, *slot));
+            } else {
                 gone.push((*i, *slot));
             }
         }
         for (i, slot) in gone {
             self.slot_is_gone(i, slot, ctx);
+        }
+        for (i, slot) in short.into_iter().chain(surplus) {
+            self.slot_is_other(i, slot, ctx);
         }
         for (i, slot) in ask {
             self.ask_about_agent_of(i, slot, ctx);
@@ -380,8 +470,9 @@ impl Job {
         let (i, slot) = (name.instance, name.slot);
         let Some(held) = self.slots.get(&(i, slot)).filter(|held| !held.is_kept()) else { return };
         match update.state {
-            OperationState::Finished => self.slot_is_gone(i, slot, ctx),
             OperationState::Gone => self.lose_slot(i, slot, ctx),
+            _ if held.record.volumes.iter().any(|volume| volume.drop) => {}
+            OperationState::Finished => self.slot_is_gone(i, slot, ctx),
             OperationState::Unknown => {
                 // Its agent was offered, well after the release was decided or the slot last seen,
                 // and did not bring it along.
@@ -406,6 +497,9 @@ impl Job {
             self.update(i, ctx, |instance| instance.record.message = Some(why.into()));
             self.ended(i, Ended::Lost, ctx);
         }
+        if let Some(held) = self.slots.get_mut(&(i, slot)) {
+            held.record.volumes.clear();
+        }
         self.slot_is_gone(i, slot, ctx);
         if self.instances.get(i as usize).is_some_and(|x| x.record.state == TaskState::Scheduling) {
             self.line_up(i, ctx);
@@ -421,7 +515,12 @@ impl Shard {
         {
             self.agent_is_expected(agent);
         }
-        if let Some((does, name)) = parse_operation(&update.id)
+        let parsed = parse_operation(&update.id);
+        if let Some((Does::Volumes(number), name)) = &parsed
+            && self.ctx.retained.contains_key(name)
+        {
+            self.retained_update(name, *number, &update);
+        } else if let Some((does, name)) = parsed
             && let Some(job) = self.jobs.get_mut(&name.job)
         {
             match does {
@@ -429,6 +528,9 @@ impl Shard {
                 Does::End => job.unreserve_update(&name, &update, &mut self.ctx),
                 Does::Resize(number) => {
                     job.resize_update(&name, number, &update, &mut self.ctx);
+                }
+                Does::Volumes(number) => {
+                    job.volume_update(&name, number, &update, &mut self.ctx);
                 }
             }
         }
@@ -440,6 +542,7 @@ impl Shard {
 
     /// An agent is gone for good: every slot on it is lost, also those of instances that do not run.
     pub(crate) fn agent_gone(&mut self, agent: &AgentId) {
+        self.retained_gone(agent);
         for job in self.jobs.values_mut() {
             let lost: Vec<_> = job
                 .slots
@@ -466,7 +569,10 @@ mod tests {
         assert_eq!(parse_operation(&resize_id(&slot, 9)), Some((Does::Resize(9), slot.clone())));
         let (one, other) = (unreserve_id(&slot, &mut ctx), unreserve_id(&slot, &mut ctx));
         assert_ne!(one, other);
-        assert_eq!(parse_operation(&one), Some((Does::End, slot)));
+        assert_eq!(parse_operation(&one), Some((Does::End, slot.clone())));
+        for id in [create_id(&slot, 8), destroy_id(&slot, 8)] {
+            assert_eq!(parse_operation(&id), Some((Does::Volumes(8), slot.clone())));
+        }
         for bad in ["", "reserve/a", "other/a/1/2", "reserve/a/x/2", "resize/a/1/2"] {
             assert_eq!(parse_operation(bad), None, "{bad}");
         }

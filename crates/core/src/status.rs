@@ -27,11 +27,16 @@ impl Shard {
     /// Takes the update to the run that it is about; whether that is the current run of an instance.
     fn known_run(&mut self, update: &StatusUpdate) -> bool {
         let Ok(task) = TaskId::parse(&update.task) else { return false };
+        self.ctx.note_agent(update);
         let Some(job) = self.jobs.get_mut(&task.job) else { return false };
         let current = job.instances.get(task.instance as usize).is_some_and(|instance| {
             instance.record.run == task.run && instance.record.state.is_live()
         });
-        self.ctx.note_agent(update);
+        if let Some(slot) = job.slot_of_fetch(task.instance, task.run) {
+            self.reconcile.answered(&task);
+            job.fetch_update(&task, slot, update, &mut self.ctx);
+            return true;
+        }
         if current {
             self.reconcile.answered(&task);
             job.run_update(task.instance, update, &mut self.ctx);

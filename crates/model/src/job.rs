@@ -2,7 +2,7 @@
 //!
 //! Field names in JSON are those of the API (lowerCamel); validation errors use the same paths.
 
-use crate::{Milli, Resources};
+use crate::{Milli, Resources, VolumeConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -45,6 +45,8 @@ pub struct JobConfig {
     pub placement: Placement,
     /// How it is found by others.
     pub discovery: Option<Discovery>,
+    /// The volumes of an instance; services only.
+    pub volumes: Vec<VolumeConfig>,
 }
 
 /// Whether instances run for ever or to an end.
@@ -412,6 +414,16 @@ pub struct Discovery {
 }
 
 impl JobConfig {
+    /// The scalars that an instance's place has to have: what its tasks get, and the disk of its volumes.
+    #[must_use]
+    pub fn scalars_with_volumes(&self) -> Resources {
+        let mut all = self.resource.scalars();
+        all.disk_mb = Milli(self.volumes.iter().fold(all.disk_mb.0, |sum, volume| {
+            sum.saturating_add(volume.size_mb.saturating_mul(1000))
+        }));
+        all
+    }
+
     /// How many of its ports are taken from the offer.
     #[must_use]
     pub fn dynamic_ports(&self) -> usize {

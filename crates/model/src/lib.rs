@@ -18,6 +18,7 @@ mod state;
 mod update;
 mod upgrade;
 mod validate;
+mod volume;
 
 pub use error::{Code, FieldError};
 pub use goal::{Goal, Goals};
@@ -39,6 +40,10 @@ pub use update::{Change, fields_changed};
 pub use upgrade::{
     Abort, Current, SlotPlace, Stage, Step, UpgradeAsk, UpgradeEvent, UpgradeEventKind, UpgradeId,
     UpgradeOptions, UpgradeRecord, UpgradeSpecRecord, UpgradeState,
+};
+
+pub use volume::{
+    Content, OnDelete, SlotVolume, VolumeAsk, VolumeConfig, VolumeOwner, VolumeState, VolumeWish,
 };
 
 /// Milliseconds since the Unix epoch: the only notion of time in the pure crates, always handed in.

@@ -14,6 +14,8 @@ pub const MAX_ENVIRONMENT: usize = 1024;
 pub const MAX_CONSTRAINTS: usize = 32;
 /// Most URIs of a command.
 pub const MAX_URIS: usize = 64;
+/// Most volumes of an instance: each is a mount, and a resource in each offer.
+pub const MAX_VOLUMES: usize = 32;
 /// Longest free text field (description, label values), in bytes.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 /// Largest encoded job configuration, in bytes: a tenth of etcd's default request limit (1.5 MiB), so that

@@ -2,8 +2,9 @@
 
 use crate::job::JobConfig;
 use crate::{
-    AgentId, Amount, FrameworkId, Goals, Health, InstanceId, JobState, Lack, Receipt, Resources,
-    RunNumber, SlotId, Step, TaskState, UnixMs, UpgradeAsk, Version,
+    AgentId, Amount, FrameworkId, Goals, Health, InstanceId, JobState, Lack, Milli, Receipt,
+    Resources, RunNumber, SlotId, SlotVolume, Step, TaskState, UnixMs, UpgradeAsk, Version,
+    VolumeConfig, VolumeState,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -318,6 +319,9 @@ pub struct InstanceRecord {
     /// Where it is in the job's upgrade; none if that has not touched it.
     #[serde(skip_serializing_if = "is_default")]
     pub step: Option<Box<Step>>,
+    /// The highest run number that a task had which filled a volume of it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub fetched: RunNumber,
 }
 
 /// `a/<shard>/run/<job>/<instance>/<run>`: a run that has ended.
@@ -342,6 +346,8 @@ pub enum SlotState {
     Held,
     /// To be given up as soon as Mesos offers it.
     Releasing,
+    /// Only volumes are left of it, which stay until somebody deletes or adopts them.
+    Retained,
 }
 
 /// `a/<shard>/slot/<job>/<instance>/<slot>`: resources reserved on one agent for one instance.
@@ -374,6 +380,9 @@ pub struct SlotRecord {
     /// The operation under way that reserves more, or gives back a part.
     #[serde(default, skip_serializing_if = "is_default")]
     pub resize: Option<Box<Resize>>,
+    /// Its volumes. Their disk is no part of the amounts above once they are made.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub volumes: Vec<SlotVolume>,
 }
 
 /// What a version that is not proven yet gets in a slot.
@@ -405,7 +414,8 @@ impl SlotRecord {
     pub fn new(agent: AgentId, resources: Resources, ports: Vec<u16>, since: UnixMs) -> Self {
         let state = SlotState::Requested;
         let (made_for, wide, reserved, resize) = (0, None, None, None);
-        Self { state, agent, resources, ports, since, made_for, wide, reserved, resize }
+        let volumes = Vec::new();
+        Self { state, agent, resources, ports, since, made_for, wide, reserved, resize, volumes }
     }
 
     /// What the slot is to hold: enough for either version.
@@ -415,7 +425,41 @@ impl SlotRecord {
         if let Some(wide) = &self.wide {
             hold = hold.or(&Amount::new(wide.resources, wide.ports.iter().copied()));
         }
-        hold
+        hold.plus(&self.volumes_to_make())
+    }
+
+    /// What the volumes take that are still to be made: disk that is reserved as such.
+    #[must_use]
+    pub fn volumes_to_make(&self) -> Amount {
+        let to_make = self.volumes.iter().filter(|volume| !volume.is_made());
+        let disk_mb = Milli(to_make.map(|volume| volume.size_mb.saturating_mul(1000)).sum());
+        Amount::new(Resources { disk_mb, ..Resources::default() }, [])
+    }
+
+    /// The volumes that a configuration mounts, each with the one that serves it, if there is one.
+    pub fn volumes_of<'a>(
+        &'a self,
+        config: &'a JobConfig,
+    ) -> impl Iterator<Item = (&'a VolumeConfig, Option<&'a SlotVolume>)> {
+        config
+            .volumes
+            .iter()
+            .map(|asked| (asked, self.volumes.iter().find(|volume| volume.is_for(asked))))
+    }
+
+    /// Whether all volumes of the configuration are there to be mounted.
+    #[must_use]
+    pub fn has_volumes_of(&self, config: &JobConfig) -> bool {
+        let ready = |volume: &SlotVolume| volume.state == VolumeState::Ready;
+        self.volumes_of(config).all(|(_, volume)| volume.is_some_and(ready))
+    }
+
+    /// Whether it has a volume that belongs to the instance, and is not to go.
+    #[must_use]
+    pub fn is_tied(&self) -> bool {
+        self.volumes.iter().any(|volume| {
+            volume.is_persistent() && !volume.drop && volume.state != VolumeState::Planned
+        })
     }
 
     /// What Mesos has reserved for it, once it is held.

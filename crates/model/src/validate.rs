@@ -1,5 +1,7 @@
 //! Checks a job configuration: every error names the field, the value and what is allowed.
 
+mod volumes;
+
 use crate::job::{Check, ContainerKind, JobConfig, JobKind, PortRef, Rule};
 use crate::{FieldError, encode_record, limits};
 use std::collections::BTreeSet;
@@ -73,6 +75,7 @@ impl JobConfig {
         self.check_container(&mut c);
         self.check_policies(&mut c);
         self.check_placement(&mut c);
+        self.check_volumes(&mut c);
         let bytes = encode_record(self).map_or(usize::MAX, |b| b.len());
         let limit = limits::MAX_CONFIG_BYTES;
         c.require(bytes <= limit, "config", bytes, format!("at most {limit} bytes in all"));

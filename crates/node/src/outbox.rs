@@ -231,6 +231,7 @@ mod tests {
                 keep_image: false,
                 resources: Default::default(),
                 ports: vec![],
+                volumes: vec![],
             };
             Effect::Accept(Accept {
                 agent: AgentId::new(agent),

@@ -433,6 +433,9 @@ impl<'a> Run<'a> {
                         let (modified, record) = (kv.mod_revision.0, read(kv)?);
                         self.step(Input::Job { id: id(&job)?, incarnation, modified, record });
                     }
+                    if let Some(ParsedKey::DesiredVolume { .. }) = keys::parse(&kv.key) {
+                        self.step(Input::Volume(read(kv)?));
+                    }
                 }
                 Event::Delete { key, .. } => {
                     if let Some(ParsedKey::DesiredJob { job, .. }) = keys::parse(key) {

@@ -16,7 +16,7 @@ pub(crate) struct Demand<'a> {
 impl<'a> Demand<'a> {
     pub(crate) fn new(config: &'a JobConfig) -> Self {
         Self {
-            need: config.resource.scalars(),
+            need: config.scalars_with_volumes(),
             ports: PortNeed::new(&config.ports),
             constraints: &config.placement.constraints,
         }

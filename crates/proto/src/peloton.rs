@@ -24,6 +24,12 @@ pub mod upgrade {
     include!(concat!(env!("OUT_DIR"), "/peloton.upgrade.rs"));
 }
 
+/// Volumes: disk of instances that outlives their runs, and the service that manages it.
+#[allow(clippy::all, reason = "generated")]
+pub mod volume {
+    include!(concat!(env!("OUT_DIR"), "/peloton.volume.rs"));
+}
+
 /// The cluster as a whole: its masters and shards, and what they depend on.
 #[allow(clippy::all, reason = "generated")]
 pub mod cluster {

@@ -88,6 +88,13 @@ pub enum ParsedKey {
         /// The configuration version that it goes to.
         version: u64,
     },
+    /// What is asked of a volume, or of the slot that has it.
+    DesiredVolume {
+        /// The shard.
+        shard: u16,
+        /// The volume's id, or the slot's name.
+        volume: String,
+    },
     /// The chain of the shard's commits.
     ActualFence {
         /// The shard.
@@ -215,6 +222,11 @@ pub fn desired_upgrade(shard: u16, job: &str, version: u64) -> Key {
 /// keys is from the newest to the oldest.
 pub fn desired_recent(shard: u16, at: u64, job: &str, version: u64) -> Key {
     key(format!("d/{shard:04}/recent/{:020}/{job}/{version:010}", u64::MAX - at))
+}
+
+/// The key of what is asked of a volume, or of the slot that has it.
+pub fn desired_volume(shard: u16, volume: &str) -> Key {
+    key(format!("d/{shard:04}/volume/{}", encode(volume)))
 }
 
 /// The key of a shard's framework.
@@ -354,6 +366,11 @@ pub fn actual_slots(shard: u16, job: &str) -> KeyRange {
     KeyRange::prefix(format!("a/{shard:04}/slot/{job}/"))
 }
 
+/// All slots of a shard.
+pub fn actual_shard_slots(shard: u16) -> KeyRange {
+    KeyRange::prefix(format!("a/{shard:04}/slot/"))
+}
+
 /// All slots of an instance.
 pub fn actual_instance_slots(shard: u16, job: &str, instance: u32) -> KeyRange {
     KeyRange::prefix(format!("a/{shard:04}/slot/{job}/{instance:010}/"))
@@ -401,6 +418,7 @@ fn parse_desired(shard: u16, words: &[&str]) -> Option<ParsedKey> {
             let version = number(version)?;
             Some(ParsedKey::DesiredUpgrade { shard, job: word(job)?, version })
         }
+        ["volume", volume] => Some(ParsedKey::DesiredVolume { shard, volume: decode(volume)? }),
         ["recent", backwards, job, version] => {
             let at = u64::MAX - digits(backwards, TIME_DIGITS)?;
             let version = number(version)?;

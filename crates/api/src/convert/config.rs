@@ -5,7 +5,7 @@ use peloton_model::job::{
 };
 use peloton_proto::peloton::job as pb;
 
-use super::{Errors, container, mesos, policy};
+use super::{Errors, container, mesos, policy, volume};
 use crate::ApiError;
 
 /// A configuration as the model has it. Its change log, which only Peloton writes, is left out.
@@ -37,6 +37,7 @@ pub fn config_from_proto(config: pb::JobConfig) -> Result<JobConfig, ApiError> {
         kill_policy: policy::kill(config.kill_policy),
         placement: policy::placement(config.placement.unwrap_or_default(), &mut errors),
         discovery: config.discovery.map(|d| policy::discovery(d, &mut errors)),
+        volumes: volume::volumes(config.volumes, &mut errors),
     };
     if errors.0.is_empty() { Ok(out) } else { Err(ApiError::fields(&errors.0)) }
 }
@@ -67,6 +68,7 @@ pub fn config_to_proto(config: &JobConfig) -> pb::JobConfig {
         kill_policy: Some(policy::kill_to_proto(&config.kill_policy)),
         placement: policy::placement_to_proto(&config.placement),
         discovery: config.discovery.as_ref().map(policy::discovery_to_proto),
+        volumes: config.volumes.iter().map(volume::volume_to_proto).collect(),
     }
 }
 

@@ -14,6 +14,7 @@ mod policy;
 mod tests;
 mod upgrade;
 mod view;
+mod volume;
 
 use peloton_model::{FieldError, JobId};
 use peloton_proto::peloton::job as pb;

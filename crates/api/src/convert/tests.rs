@@ -5,7 +5,7 @@ use peloton_model::job::{
     JobKind, KillPolicy, Mount, Placement, PortConfig, PortMapping, PortRef, ResourceConfig,
     RestartPolicy, Rule, Sla, Strategy as Preference, Uri,
 };
-use peloton_model::{JobConfig, decode_record, encode_record};
+use peloton_model::{Content, JobConfig, OnDelete, VolumeConfig, decode_record, encode_record};
 use peloton_proto::json::{from_json, to_json};
 use peloton_proto::peloton::job as pb;
 use proptest::collection::{btree_map, vec};
@@ -174,6 +174,25 @@ fn basic() -> impl Strategy<Value = JobConfig> {
     )
 }
 
+fn volume() -> impl Strategy<Value = VolumeConfig> {
+    let content = (text(), text(), any::<bool>()).prop_map(|(url, sha256, extract)| Content {
+        url: format!("x{url}"),
+        sha256: sha256.to_ascii_lowercase(),
+        extract,
+    });
+    let on_delete = prop_oneof![Just(OnDelete::Retain), Just(OnDelete::Delete)];
+    (text(), text(), any::<[u64; 2]>(), on_delete, option::of(content)).prop_map(
+        |(name, container_path, [size_mb, give_up_after_secs], on_delete, content)| VolumeConfig {
+            name,
+            container_path,
+            size_mb,
+            on_delete,
+            give_up_after_secs,
+            content,
+        },
+    )
+}
+
 fn config() -> impl Strategy<Value = JobConfig> {
     let sla =
         (any::<[u32; 2]>(), number(), any::<bool>()).prop_map(|(n, percent, preemptible)| Sla {
@@ -191,9 +210,10 @@ fn config() -> impl Strategy<Value = JobConfig> {
         });
     let kind = prop_oneof![Just(JobKind::Service), Just(JobKind::Batch)];
     let what = (option::of(container()), command(), kind);
-    let policies = (sla, restart, any::<u64>(), placement(), option::of(discovery()));
+    let policies =
+        (sla, restart, any::<u64>(), placement(), option::of(discovery()), vec(volume(), 0..3));
     (basic(), what, policies).prop_map(|(basic, (container, command, kind), policies)| {
-        let (sla, restart_policy, grace_period_secs, placement, discovery) = policies;
+        let (sla, restart_policy, grace_period_secs, placement, discovery, volumes) = policies;
         JobConfig {
             container,
             command,
@@ -203,6 +223,7 @@ fn config() -> impl Strategy<Value = JobConfig> {
             kill_policy: KillPolicy { grace_period_secs },
             placement,
             discovery,
+            volumes,
             ..basic
         }
     })

@@ -168,6 +168,14 @@ impl Job {
                 _ => "the version before fails, too",
             };
             self.returned(i, why, ctx);
+        } else if let Some(why) = self.volume_missing(i) {
+            self.returned(i, &format!("the version before waits, too: {why}"), ctx);
+        } else if self.waits_for_tied_agent(i, ctx) {
+            self.returned(
+                i,
+                "its agent is away, or its slot was taken, and its volume is there: it waits",
+                ctx,
+            );
         } else {
             // The new run has not ended, or the slot was not offered yet: there is nothing to say but to wait.
             self.arm_instance(i, ctx.now + patience_ms, ctx);

@@ -32,6 +32,9 @@ impl Job {
         if let Some(upgrade) = &mut self.upgrade {
             upgrade.ready.remove(&i);
         }
+        if let Some(why) = self.fetch_failed(i) {
+            return self.instance_failed(i, Stage::Unplaced, &why, ctx);
+        }
         self.wish(i, ctx);
         self.consider_unplaced(i, ctx);
     }
@@ -45,6 +48,7 @@ impl Job {
         let since = self.step(i).map_or(ctx.now, |step| step.since);
         if self.overdue(i, Self::counted_from(since, ctx) + deadline_ms, ctx) {
             let lack = self.upgrade.as_ref().and_then(|upgrade| upgrade.lack.clone());
+            let lack = self.staging_trouble(i).map(|(_, why)| why).or(lack);
             let lack = lack.map_or_else(String::new, |lack| format!(": {lack}"));
             let why = format!(
                 "what its new version needs was not free within {} s{lack}",
@@ -65,11 +69,28 @@ impl Job {
         if self.slot_serves(i, slot, to) {
             return next.is_some() || self.may_stay(i, slot, ctx);
         }
-        if next.is_some() || !self.may_stay(i, slot, ctx) {
+        if next.is_some() || !self.may_stay(i, slot, ctx) || self.slot_is_shaped(i, slot, to) {
             return false;
         }
         let Some(shapes) = self.shapes(i, slot) else { return false };
-        self.shape_slot(i, slot, &shapes, ctx)
+        self.shape_slot(i, slot, &shapes, ctx) && self.slot_serves(i, slot, to)
+    }
+
+    /// The slot in which the new version is to run, as far as it is known.
+    fn slot_ahead(&self, i: InstanceId) -> Option<SlotId> {
+        self.step(i).and_then(|step| step.next).or_else(|| self.own_slot(i))
+    }
+
+    /// What keeps the volumes of the new version from being filled.
+    fn staging_trouble(&self, i: InstanceId) -> Option<(u32, String)> {
+        let config = self.configs.get(&self.upgrade.as_ref()?.record.to)?;
+        self.volume_trouble(i, self.slot_ahead(i)?, config)
+    }
+
+    /// Why the volumes of the new version could not be filled, where that was tried often enough.
+    fn fetch_failed(&self, i: InstanceId) -> Option<String> {
+        let allowed = self.upgrade.as_ref()?.ask.options.max_instance_retries;
+        self.staging_trouble(i).filter(|(tries, _)| *tries > allowed).map(|(_, why)| why)
     }
 
     /// Whether the new version may run on the agent of the slot.
@@ -112,12 +133,22 @@ impl Job {
             return;
         }
         let stays = self.may_stay(i, slot, ctx);
+        let to = self.upgrade.as_ref().map_or(0, |upgrade| upgrade.record.to);
+        if stays && self.slot_is_shaped(i, slot, to) {
+            // Nothing but its volumes is waited for.
+            return self.forget_wishes(i, ctx);
+        }
         let mut fresh = false;
         if let Some(held) = self.slots.get(&(i, slot)).filter(|_| stays) {
             fresh = self.to_widen.entry(held.record.agent.clone()).or_default().insert(i);
         }
         let due = Self::counted_from(step.since, ctx) + WIDEN_PATIENCE_MS;
-        if !stays || due <= ctx.now {
+        if self.slots.get(&(i, slot)).is_some_and(|held| held.record.is_tied()) {
+            // What is in its volumes does not move.
+            if !stays && let Some(upgrade) = &mut self.upgrade {
+                upgrade.lack = Some("its volume is on an agent that does not suit it".to_owned());
+            }
+        } else if !stays || due <= ctx.now {
             fresh |= self.to_move.insert(i);
         } else {
             self.arm_instance(i, due, ctx);

@@ -126,6 +126,7 @@ impl Job {
                 held.record.set_reserved(reserved);
                 self.touch_slot(i, slot, ctx);
             }
+            self.drop_volumes(i, slot, ctx);
         }
     }
 
@@ -136,6 +137,7 @@ impl Job {
 
     /// A slot holds what the version in force gets, and nothing else.
     fn settle_slot(&mut self, i: InstanceId, slot: SlotId, new: bool, ctx: &mut Ctx) {
+        self.drop_volumes(i, slot, ctx);
         let Some(held) = self.slots.get_mut(&(i, slot)) else { return };
         let reserved = held.record.reserved();
         let wide = held.record.wide.take();

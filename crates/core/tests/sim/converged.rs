@@ -2,7 +2,8 @@
 
 use crate::world::{SHARD, World};
 use peloton_model::{
-    Amount, InstanceRecord, JobId, JobRecord, SlotRecord, SlotState, TaskState, decode_record,
+    Amount, InstanceRecord, JobId, JobRecord, SlotRecord, SlotState, TaskState, VolumeState,
+    decode_record,
 };
 use peloton_store::keys;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 impl World {
     pub(crate) fn check_converged(&self) {
         let mut expected_tasks = BTreeSet::new();
-        let mut slots = BTreeMap::new();
+        let (mut slots, mut volumes) = (BTreeMap::new(), BTreeSet::new());
         for (key, (value, _)) in &self.store {
             match keys::parse(key) {
                 Some(keys::ParsedKey::ActualInstance { job, instance, .. }) => {
@@ -32,6 +33,16 @@ impl World {
                 Some(keys::ParsedKey::ActualSlot { job, instance, slot, .. }) => {
                     let record: SlotRecord = decode_record(value).unwrap();
                     let name = format!("{job}/{instance}/{slot}");
+                    for volume in &record.volumes {
+                        let ready = volume.state == VolumeState::Ready && !volume.drop;
+                        assert!(ready || self.has_trouble(&job, volume), "{name}: {record:?}");
+                        if volume.is_made() {
+                            volumes.insert(volume.id.clone());
+                        }
+                    }
+                    if record.state == SlotState::Retained {
+                        continue;
+                    }
                     assert_eq!(record.state, SlotState::Held, "{name}: {record:?}");
                     assert!(record.resize.is_none() && record.reserved.is_none(), "{record:?}");
                     slots.insert(name, record.hold());
@@ -57,6 +68,9 @@ impl World {
             .map(|(slot, (r, p))| (slot.to_string(), Amount::new(*r, p.iter())))
             .collect();
         assert_eq!(reserved, slots, "reservations in Mesos and slots in the store");
+        let there: BTreeSet<_> =
+            self.mesos.agents.values().flat_map(|agent| agent.volumes.keys()).cloned().collect();
+        assert_eq!(there, volumes, "volumes in Mesos and in the store");
     }
 
     fn check_instance(&self, id: &JobId, i: u32, desired: &JobRecord) {
@@ -68,12 +82,21 @@ impl World {
             // Where it stopped: whatever runs is of one of the versions; some may have been removed.
             return;
         }
-        let record = record.unwrap_or_else(|| panic!("{id}/{i} has no record"));
         let batch = id.as_str().starts_with("batch");
         let goal = desired.goals.get(i);
         let ended = [TaskState::Succeeded, TaskState::Failed, TaskState::Killed];
         let current = desired.current(state).version;
-        let bad = self.config(id, current).command.value == "bad";
+        let config = self.config(id, current);
+        let bad_volume = |volume: &peloton_model::VolumeConfig| {
+            volume.content.as_ref().is_some_and(|content| content.url == "bad")
+        };
+        // Of one that fits nowhere, as an upgrade let it fail, there may be nothing to tell.
+        let fits = config.resource.cpus_limit <= 4.0;
+        if record.is_none() && !fits {
+            return;
+        }
+        let record = record.unwrap_or_else(|| panic!("{id}/{i} has no record"));
+        let bad = config.command.value == "bad" || config.volumes.iter().any(bad_volume) || !fits;
         let ok = match (batch, goal.stopped) {
             (false, false) if bad => record.state != TaskState::Killed,
             (false, false) => record.state == TaskState::Running && record.version <= current,

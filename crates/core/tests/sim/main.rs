@@ -10,8 +10,10 @@
 )]
 
 mod converged;
+mod disks;
 mod mesos;
 mod upgrades;
+mod volumes;
 mod world;
 
 use world::World;

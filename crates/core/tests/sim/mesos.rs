@@ -2,6 +2,7 @@
 //! sent again until acknowledged. Only what the shard relies on; the conformance of a full model to
 //! the real Mesos is the business of the simulated Mesos.
 
+use crate::disks::reserved_of;
 use peloton_core::{
     Accept, Effect, MesosEvent, Offer, Operation, OperationState, OperationUpdate, Reserved,
     SlotRef, StatusUpdate, TaskStatus,
@@ -15,12 +16,26 @@ pub(crate) struct Agent {
     pub(crate) ports: PortSet,
     /// Reservations, what tasks use of them included.
     pub(crate) reserved: BTreeMap<SlotRef, (Resources, PortSet)>,
+    /// By persistence id.
+    pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) reachable: bool,
     pub(crate) offered: Option<OfferId>,
 }
 
+/// A persistent volume; its disk is not in the reservation of its slot.
+pub(crate) struct Volume {
+    pub(crate) slot: SlotRef,
+    pub(crate) size_mb: u64,
+    /// What it was filled with, once that was done.
+    pub(crate) content: Option<String>,
+}
+
 pub(crate) struct Task {
     pub(crate) agent: AgentId,
+    /// The volumes that it uses.
+    pub(crate) volumes: Vec<String>,
+    /// What it fetches, if that is what it is there for.
+    pub(crate) fetches: Option<String>,
     pub(crate) slot: Option<SlotRef>,
     pub(crate) resources: Resources,
     pub(crate) ports: Vec<u16>,
@@ -64,6 +79,7 @@ impl Mesos {
                 free,
                 ports: PortSet::from_ranges([(31000, 31020)]),
                 reserved: BTreeMap::new(),
+                volumes: BTreeMap::new(),
                 reachable: true,
                 offered: None,
             };
@@ -114,7 +130,9 @@ impl Mesos {
     pub(crate) fn vanish(&mut self) -> Option<AgentId> {
         let used: BTreeSet<_> = self.tasks.values().filter_map(|t| t.slot.clone()).collect();
         for (id, agent) in &mut self.agents {
-            if let Some(slot) = agent.reserved.keys().find(|s| !used.contains(*s)).cloned() {
+            let with: BTreeSet<_> = agent.volumes.values().map(|v| v.slot.clone()).collect();
+            let idle = |s: &&SlotRef| !used.contains(*s) && !with.contains(*s);
+            if let Some(slot) = agent.reserved.keys().find(idle).cloned() {
                 let (r, p) = agent.reserved.remove(&slot).unwrap();
                 agent.free = agent.free.plus(&r);
                 agent.ports.extend(p.ranges().iter().copied());
@@ -160,20 +178,7 @@ impl Mesos {
             next += 1;
             let offer = OfferId::new(&format!("offer-{next}"));
             agent.offered = Some(offer.clone());
-            let tasks = &self.tasks;
-            let reserved = agent
-                .reserved
-                .iter()
-                .map(|(slot, whole)| (slot, unused(tasks, slot, whole)))
-                .filter(|(_, (resources, ports))| !resources.is_empty() || !ports.is_empty())
-                .map(|(slot, (resources, ports))| Reserved {
-                    slot: slot.clone(),
-                    role: "peloton/0".into(),
-                    principal: None,
-                    resources,
-                    ports,
-                })
-                .collect();
+            let reserved = reserved_of(agent, &self.tasks);
             let record = AgentRecord { host: id.as_str().into(), ..Default::default() };
             offers.push(Offer {
                 id: offer,
@@ -271,22 +276,42 @@ impl Mesos {
                     let ok = valid && !self.roll(6) && self.unreserve(&accept.agent, &reserved);
                     self.operation(id, &accept.agent, ok);
                 }
+                Operation::Create { id, slot, volumes, .. } => {
+                    let ok = valid
+                        && !self.roll(10)
+                        && volumes.iter().all(|one| self.create(&accept.agent, &slot, one));
+                    self.operation(id, &accept.agent, ok);
+                }
+                Operation::Destroy { id, reserved } => {
+                    let ok = valid && !self.roll(6) && self.destroy(&accept.agent, &reserved);
+                    self.operation(id, &accept.agent, ok);
+                }
                 Operation::Launch(launch) => {
                     let id = launch.task.to_string();
-                    if !self.launched.insert(id.clone()) {
-                        self.problems.push(format!("{id} was launched twice"));
-                    }
+                    self.note_launch(&id);
                     let ok = valid && self.start(&id, &launch);
-                    if !ok {
-                        let error = valid;
-                        self.update(
-                            &id,
-                            if error { TaskStatus::Error } else { TaskStatus::Dropped },
-                            Some(accept.agent.clone()),
-                        );
-                    }
+                    self.answer_launch(&id, &accept.agent, valid, ok);
+                }
+                Operation::Fetch(fetch) => {
+                    let id = fetch.task.to_string();
+                    self.note_launch(&id);
+                    let ok = valid && self.start_fetch(&id, &fetch);
+                    self.answer_launch(&id, &accept.agent, valid, ok);
                 }
             }
+        }
+    }
+
+    fn note_launch(&mut self, id: &str) {
+        if !self.launched.insert(id.to_owned()) {
+            self.problems.push(format!("{id} was launched twice"));
+        }
+    }
+
+    fn answer_launch(&mut self, id: &str, agent: &AgentId, valid: bool, ok: bool) {
+        if !ok {
+            let status = if valid { TaskStatus::Error } else { TaskStatus::Dropped };
+            self.update(id, status, Some(agent.clone()));
         }
     }
 
@@ -343,6 +368,9 @@ impl Mesos {
     }
 
     fn start(&mut self, id: &str, launch: &peloton_core::Launch) -> bool {
+        if !self.mount(id, &launch.agent, &launch.volumes) {
+            return false;
+        }
         let Some(agent) = self.agents.get_mut(&launch.agent).filter(|a| a.reachable) else {
             return false;
         };
@@ -364,6 +392,8 @@ impl Mesos {
         }
         let task = Task {
             agent: launch.agent.clone(),
+            volumes: launch.volumes.iter().map(|one| one.volume.id.clone()).collect(),
+            fetches: None,
             slot: launch.slot.clone(),
             resources: launch.resources,
             ports: launch.ports.clone(),
@@ -383,6 +413,13 @@ impl Mesos {
         }
         task.status = status;
         let agent = task.agent.clone();
+        if let Some(url) = task.fetches.clone().filter(|_| status == TaskStatus::Finished) {
+            let volume = task.volumes.first().cloned().unwrap_or_default();
+            let volumes = self.agents.get_mut(&agent).map(|agent| &mut agent.volumes);
+            if let Some(volume) = volumes.and_then(|all| all.get_mut(&volume)) {
+                volume.content = Some(url);
+            }
+        }
         if !status.is_live() {
             self.free(id);
         }
@@ -508,7 +545,7 @@ impl Mesos {
 }
 
 /// What no task uses of a reservation.
-fn unused(
+pub(crate) fn unused(
     tasks: &BTreeMap<String, Task>,
     slot: &SlotRef,
     whole: &(Resources, PortSet),

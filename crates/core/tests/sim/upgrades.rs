@@ -45,11 +45,13 @@ impl World {
         config.command.value = if self.draw(3) == 0 { "bad" } else { "good" }.to_owned();
         config.resource.cpus_limit = [0.5, 1.0, 2.0][self.draw(3) as usize];
         config.resource.mem_limit_mb = [32.0, 64.0][self.draw(2) as usize];
+        config.resource.disk_limit_mb = [8.0, 16.0, 24.0][self.draw(3) as usize];
         if self.draw(12) == 0 {
             config.resource.cpus_limit = 100.0;
         }
         let port = |i| PortConfig { name: format!("p{i}"), ..Default::default() };
         config.ports = (0..self.draw(4)).map(port).collect();
+        self.change_volumes(&mut config);
         if self.draw(3) == 0 {
             config.instance_count = 1 + self.draw(4) as u32;
         }
@@ -161,6 +163,11 @@ impl World {
         if !open || !base || i >= from_count || self.upgrade_record(id).is_none() {
             return;
         }
+        if new.state == SlotState::Retained {
+            // Somebody took the reservation while its volumes were being made.
+            assert!(self.suspicious.contains(&old.agent), "{id}/{i}: the slot goes: {new:?}");
+            return;
+        }
         let same = (old.resources, &old.ports) == (new.resources, &new.ports);
         assert!(same, "{id}/{i}: what the version before needs is changed: {old:?} {new:?}");
         if new.state == SlotState::Releasing {
@@ -169,6 +176,7 @@ impl World {
             let was_lost = self.suspicious.contains(&old.agent);
             assert!(lost || was_lost, "{id}/{i}: the slot of the version before goes: {new:?}");
         }
+        self.check_old_volumes(id, i, old, new);
     }
 
     fn check_sla(&self, id: &JobId, i: u32) {
@@ -200,7 +208,9 @@ impl World {
             };
             let record: SlotRecord = decode_record(value).unwrap();
             let Some(agent) = self.mesos.agents.get(&record.agent) else { continue };
-            if record.state != SlotState::Held || self.suspicious.contains(&record.agent) {
+            // An instance that an upgrade has let fail may get what it lacks only now.
+            let grows = record.resize.is_some();
+            if record.state != SlotState::Held || grows || self.suspicious.contains(&record.agent) {
                 continue;
             }
             let name = peloton_core::SlotRef {
@@ -211,6 +221,10 @@ impl World {
             let there = agent.reserved.get(&name);
             let there = there.map(|(r, p)| Amount::new(*r, p.iter())).unwrap_or_default();
             let need = Amount::new(record.resources, record.ports.iter().copied());
+            for volume in record.volumes.iter().filter(|volume| volume.is_made() && !volume.drop) {
+                let there = agent.volumes.contains_key(&volume.id);
+                assert!(there, "{name}: Mesos does not have {volume:?}");
+            }
             assert!(there.covers(&need), "{name}: {there:?} is reserved, {record:?} is needed");
         }
     }

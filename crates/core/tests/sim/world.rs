@@ -1,6 +1,7 @@
 //! The world around one shard: the store, the way to Mesos, users, and what goes wrong.
 
 use crate::mesos::Mesos;
+use crate::volumes::volumes;
 use peloton_core::{
     Effect, Input, MesosEvent, Output, Settings, Shard, Snapshot, TaskStatus, Write, encode,
 };
@@ -119,6 +120,8 @@ impl World {
     pub(crate) fn settle(&mut self) {
         self.faults = false;
         self.mesos.faults = false;
+        // What waits for an agent waits for as long as an operator does not say that it is gone.
+        self.mesos.gone.values_mut().for_each(|by_operator| *by_operator = true);
         self.resume_all();
         let away: Vec<_> = self.mesos.agents.keys().cloned().collect();
         away.iter().for_each(|id| self.mesos.come_back(id));
@@ -209,6 +212,7 @@ impl World {
         }
         if let Effect::Accept(accept) = &effect {
             self.check_launches(accept);
+            self.check_destroyed(accept);
         }
         let uses_offers = matches!(effect, Effect::Accept(_));
         self.mesos.call(effect);
@@ -371,6 +375,9 @@ impl World {
         let batch = id.starts_with("batch");
         let next = match task.status {
             _ if task.grace_over => TaskStatus::Killed,
+            TaskStatus::Running if task.fetches.is_some() && !task.bad && !fails => {
+                TaskStatus::Finished
+            }
             _ if fails => TaskStatus::Failed,
             TaskStatus::Running if task.bad => TaskStatus::Failed,
             TaskStatus::Running if batch => TaskStatus::Finished,
@@ -488,7 +495,9 @@ fn config(id: &JobId, count: u32) -> JobConfig {
     let mut config = JobConfig { instance_count: count, ..Default::default() };
     config.resource.cpus_limit = 1.0;
     config.resource.mem_limit_mb = 64.0;
+    config.resource.disk_limit_mb = 16.0;
     config.ports = vec![PortConfig { name: "http".into(), ..Default::default() }];
+    config.volumes = volumes(id);
     if id.as_str().starts_with("batch") {
         config.kind = JobKind::Batch;
         config.restart_policy.max_failures = Some(2);

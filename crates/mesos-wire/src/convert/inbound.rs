@@ -2,7 +2,8 @@
 
 use super::{Identity, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, LABEL_SLOT};
 use peloton_core::{
-    MesosEvent, Offer, OperationState, OperationUpdate, Reserved, SlotRef, StatusUpdate, TaskStatus,
+    MesosEvent, Offer, OfferedVolume, OperationState, OperationUpdate, Reserved, SlotRef,
+    StatusUpdate, TaskStatus,
 };
 use peloton_model::{AgentId, AgentRecord, JobId, Milli, OfferId, PortSet, Resources, SlotId};
 use peloton_proto::mesos::v1 as mesos;
@@ -46,9 +47,12 @@ fn offer(identity: &Identity, offer: mesos::Offer, foreign: &mut BTreeSet<String
     for resource in &offer.resources {
         match owner(identity, resource) {
             Owner::Nobody => free.add(resource),
-            Owner::Slot(slot, principal) => {
-                reserved.entry((slot, principal)).or_default().add(resource);
-            }
+            Owner::Slot(slot, principal) => match volume(&slot, principal.as_deref(), resource) {
+                Some(volume) => {
+                    reserved.entry((slot, principal)).or_default().volumes.push(volume);
+                }
+                None => reserved.entry((slot, principal)).or_default().add(resource),
+            },
             Owner::OtherCluster(id) => {
                 if foreign.len() < MAX_FOREIGN && !foreign.contains(id) {
                     foreign.insert(id.to_owned());
@@ -66,6 +70,7 @@ fn offer(identity: &Identity, offer: mesos::Offer, foreign: &mut BTreeSet<String
             principal: principal.map(Into::into),
             resources: pool.scalars,
             ports: pool.ports(),
+            volumes: pool.volumes,
         })
         .collect();
     Offer {
@@ -82,11 +87,29 @@ fn offer(identity: &Identity, offer: mesos::Offer, foreign: &mut BTreeSet<String
     }
 }
 
+/// A resource as a persistent volume, if it is one.
+fn volume(
+    slot: &SlotRef,
+    reserver: Option<&str>,
+    resource: &mesos::Resource,
+) -> Option<OfferedVolume> {
+    let persistence = resource.disk.as_ref()?.persistence.as_ref()?;
+    let size = Milli::from_f64(resource.scalar.as_ref().map_or(0.0, |s| s.value));
+    Some(OfferedVolume {
+        id: persistence.id.clone(),
+        size_mb: size.0 / 1000,
+        principal: persistence.principal.as_deref().map(Into::into),
+        slot: slot.clone(),
+        reserver: reserver.map(Into::into),
+    })
+}
+
 /// Scalars and ports that belong together.
 #[derive(Default)]
 struct Pool {
     scalars: Resources,
     ranges: Vec<(u16, u16)>,
+    volumes: Vec<OfferedVolume>,
 }
 
 impl Pool {
@@ -124,10 +147,13 @@ enum Owner<'a> {
 }
 
 fn owner<'a>(identity: &Identity, resource: &'a mesos::Resource) -> Owner<'a> {
+    // Of disks, only volumes on the agent's own are ours to use.
+    let foreign_disk =
+        |disk: &mesos::resource::DiskInfo| disk.source.is_some() || disk.persistence.is_none();
     let special = resource.revocable.is_some()
         || resource.shared.is_some()
         || resource.provider_id.is_some()
-        || resource.disk.is_some();
+        || resource.disk.as_deref().is_some_and(foreign_disk);
     match resource.reservations.as_slice() {
         _ if special => Owner::Others,
         [] => Owner::Nobody,

@@ -5,6 +5,7 @@
 //! reservations of other roles or without Peloton's labels) does not pass inwards, so the core can
 //! neither use it nor release it by mistake.
 
+mod fetch;
 mod inbound;
 mod outbound;
 mod task;

@@ -1,12 +1,15 @@
 //! Effects of the shard as calls to Mesos.
 
-use super::{Identity, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, LABEL_SLOT, labels, task};
+use super::{Identity, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_JOB, LABEL_SLOT, fetch, labels, task};
 use crate::calls;
-use peloton_core::{Accept, Effect, Operation, SlotRef};
+use peloton_core::{Accept, Effect, Mounted, OfferedVolume, Operation, SlotRef, VolumeSpec};
 use peloton_model::{Milli, Resources};
 use peloton_proto::mesos::v1 as mesos;
 use peloton_proto::mesos::v1::offer;
 use peloton_proto::mesos::v1::scheduler::Call;
+
+/// A volume's path has to be there also where nothing mounts it.
+const UNMOUNTED: &str = "volume";
 
 /// The call that carries an effect out.
 #[must_use]
@@ -77,18 +80,93 @@ fn operation(identity: &Identity, operation: Operation) -> offer::Operation {
             let unreserve = offer::operation::Unreserve { resources };
             offer::Operation { id: id(name), unreserve: Some(unreserve), ..of(Type::Unreserve) }
         }
+        Operation::Create { id: name, slot, principal, volumes } => {
+            let principal = principal.as_deref().or(identity.principal.as_deref());
+            let make = |volume: &VolumeSpec| {
+                let made = OfferedVolume {
+                    id: volume.id.clone(),
+                    size_mb: volume.size_mb,
+                    principal: identity.principal.as_deref().map(Into::into),
+                    slot: slot.clone(),
+                    reserver: principal.map(Into::into),
+                };
+                self::volume(identity, &made, UNMOUNTED, true)
+            };
+            let volumes = volumes.iter().map(make).collect();
+            let create = offer::operation::Create { volumes };
+            offer::Operation { id: id(name), create: Some(create), ..of(Type::Create) }
+        }
+        Operation::Destroy { id: name, reserved } => {
+            let take = |one: &OfferedVolume| volume(identity, one, UNMOUNTED, true);
+            let volumes = reserved.volumes.iter().map(take).collect();
+            let destroy = offer::operation::Destroy { volumes };
+            offer::Operation { id: id(name), destroy: Some(destroy), ..of(Type::Destroy) }
+        }
+        Operation::Fetch(fetch) => {
+            let owner = fetch.slot.as_ref().map(|(slot, principal)| {
+                let principal = principal.as_deref().or(identity.principal.as_deref());
+                reservation(identity, &identity.role, principal, slot)
+            });
+            let mut resources =
+                self::resources(&identity.role, &fetch.resources, &[], owner.as_ref());
+            resources.push(mounted(identity, &fetch.volume));
+            let task_infos = vec![fetch::info(&fetch, resources)];
+            let launch = offer::operation::Launch { task_infos };
+            offer::Operation { launch: Some(launch), ..of(Type::Launch) }
+        }
         Operation::Launch(launch) => {
             let principal = launch.principal.as_deref().or(identity.principal.as_deref());
             let owner = launch
                 .slot
                 .as_ref()
                 .map(|slot| reservation(identity, &identity.role, principal, slot));
-            let resources =
+            let mut resources =
                 self::resources(&identity.role, &launch.resources, &launch.ports, owner.as_ref());
+            resources.extend(launch.volumes.iter().map(|volume| mounted(identity, volume)));
             let task_infos = vec![task::info(&launch, resources)];
             let launch = offer::operation::Launch { task_infos };
             offer::Operation { launch: Some(launch), ..of(Type::Launch) }
         }
+    }
+}
+
+/// A volume as a task mounts it.
+fn mounted(identity: &Identity, mount: &Mounted) -> mesos::Resource {
+    volume(identity, &mount.volume, &mount.container_path, mount.read_write)
+}
+
+/// A persistent volume. Where it is mounted, and whether it may be written, is a matter of use: Mesos does not
+/// tell volumes apart by it. But it makes and destroys none that is read-only (`src/master/validation.cpp`).
+fn volume(
+    identity: &Identity,
+    volume: &OfferedVolume,
+    container_path: &str,
+    read_write: bool,
+) -> mesos::Resource {
+    use mesos::resource::disk_info::Persistence;
+    use mesos::volume::Mode;
+    let mode = if read_write { Mode::Rw } else { Mode::Ro };
+    let role = identity.role.as_str();
+    let owner = reservation(identity, role, volume.reserver.as_deref(), &volume.slot);
+    mesos::Resource {
+        name: "disk".to_owned(),
+        r#type: mesos::value::Type::Scalar as i32,
+        scalar: Some(mesos::value::Scalar { value: volume.size_mb as f64 }),
+        allocation_info: Some(mesos::resource::AllocationInfo { role: Some(role.to_owned()) }),
+        reservations: vec![owner],
+        disk: Some(Box::new(mesos::resource::DiskInfo {
+            persistence: Some(Persistence {
+                id: volume.id.clone(),
+                principal: volume.principal.as_deref().map(str::to_owned),
+            }),
+            volume: Some(mesos::Volume {
+                container_path: container_path.to_owned(),
+                mode: mode as i32,
+                ..Default::default()
+            }),
+            source: None,
+        })),
+        ..Default::default()
     }
 }
 

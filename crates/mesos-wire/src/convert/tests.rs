@@ -57,6 +57,7 @@ fn launch() -> Launch {
         keep_image: false,
         resources: need(),
         ports: vec![31000, 31001],
+        volumes: Vec::new(),
     }
 }
 
