@@ -9,6 +9,7 @@ use peloton_proto::peloton::cluster::cluster_manager_server::ClusterManagerServe
 use peloton_proto::peloton::job::job_manager_server::JobManagerServer;
 use peloton_proto::peloton::task::task_manager_server::TaskManagerServer;
 use peloton_proto::peloton::upgrade::upgrade_manager_server::UpgradeManagerServer;
+use peloton_proto::peloton::volume::volume_manager_server::VolumeManagerServer;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -102,6 +103,7 @@ pub(crate) fn routes(
         .add_service(JobManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes))
         .add_service(TaskManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes))
         .add_service(UpgradeManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes))
+        .add_service(VolumeManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes))
         .add_service(ClusterManagerServer::new(grpc.clone()).max_decoding_message_size(max_bytes));
     Ok((routes.prepare(), reporter))
 }

@@ -202,6 +202,7 @@ async fn report(site: &Site, reporter: &HealthReporter, closing: bool) {
         "peloton.job.JobManager",
         "peloton.task.TaskManager",
         "peloton.upgrade.UpgradeManager",
+        "peloton.volume.VolumeManager",
         "peloton.cluster.ClusterManager",
     ] {
         reporter.set_service_status(service, status).await;

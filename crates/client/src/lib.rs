@@ -21,5 +21,6 @@ pub use error::{Attempt, Error};
 pub use master::MasterAddress;
 pub use options::{DEFAULT_PORT, Options, default_caller};
 pub use services::{
-    ClusterManager, JobManager, MethodInfo, Safety, TaskManager, UpgradeManager, all_methods,
+    ClusterManager, JobManager, MethodInfo, Safety, TaskManager, UpgradeManager, VolumeManager,
+    all_methods,
 };

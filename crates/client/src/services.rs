@@ -1,6 +1,6 @@
 //! The services: a table each.
 
-use peloton_proto::peloton::{cluster, job, task, upgrade};
+use peloton_proto::peloton::{cluster, job, task, upgrade, volume};
 use prost::Name;
 
 use crate::{Client, Error};
@@ -34,6 +34,7 @@ pub fn all_methods() -> Vec<MethodInfo> {
         JobManager::methods(),
         TaskManager::methods(),
         UpgradeManager::methods(),
+        VolumeManager::methods(),
         ClusterManager::methods(),
     ]
     .concat()
@@ -164,6 +165,22 @@ service! {
 }
 
 service! {
+    /// Manages volumes.
+    volumes: VolumeManager {
+        /// Reads volumes, a page at a time.
+        list(volume::ListRequest) -> one volume::ListResponse, Read, "/peloton.volume.VolumeManager/List";
+        /// Reads a volume.
+        get(volume::GetRequest) -> one volume::GetResponse, Read, "/peloton.volume.VolumeManager/Get";
+        /// Destroys a volume.
+        delete(volume::DeleteRequest) -> one volume::DeleteResponse, Change, "/peloton.volume.VolumeManager/Delete";
+        /// Gives up the slot of an instance that waits for it.
+        release(volume::ReleaseRequest) -> one volume::ReleaseResponse, Change, "/peloton.volume.VolumeManager/Release";
+        /// Lets an instance go on with retained volumes.
+        adopt(volume::AdoptRequest) -> one volume::AdoptResponse, Change, "/peloton.volume.VolumeManager/Adopt";
+    }
+}
+
+service! {
     /// Tells of the cluster as a whole.
     cluster: ClusterManager {
         /// Reads what was decided when the cluster was created.
@@ -190,6 +207,7 @@ mod tests {
             "job.JobManager",
             "task.TaskManager",
             "upgrade.UpgradeManager",
+            "volume.VolumeManager",
             "cluster.ClusterManager",
         ] {
             for method in peloton_proto::descriptors::methods() {

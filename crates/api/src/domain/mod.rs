@@ -14,6 +14,7 @@ mod tasks;
 mod time;
 mod upgrades;
 mod versions;
+mod volumes;
 mod watch;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -35,6 +36,7 @@ pub use upgrades::{
     UpgradePage, UpgradeRequest, UpgradeView, Upgrades,
 };
 pub use versions::JobVersions;
+pub use volumes::{VolumeChange, VolumeFilter, VolumePage, VolumePhase, VolumeView, Volumes};
 pub use watch::{News, StatusWatch};
 
 /// The time of day. Durations are never taken from it.

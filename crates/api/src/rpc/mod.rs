@@ -6,6 +6,7 @@ mod job_manager;
 mod services;
 mod task_manager;
 mod upgrade_manager;
+mod volume_manager;
 mod watch;
 
 use std::sync::{Arc, OnceLock};
@@ -15,7 +16,7 @@ use peloton_telemetry::Metrics;
 use tokio::sync::{Semaphore, watch as signal};
 
 use crate::cluster_view::ClusterView;
-use crate::domain::{Caller, Clock, Jobs, Records, Tasks, Upgrades};
+use crate::domain::{Caller, Clock, Jobs, Records, Tasks, Upgrades, Volumes};
 use crate::metrics::CallMetrics;
 use crate::{ApiError, Store};
 
@@ -29,6 +30,7 @@ pub struct Api {
     pub(crate) jobs: Arc<Jobs>,
     pub(crate) tasks: Tasks,
     pub(crate) upgrades: Upgrades,
+    pub(crate) volumes: Volumes,
     pub(crate) cluster: Arc<dyn ClusterView>,
     /// What was decided when the cluster was created, once it was read.
     cluster_info: OnceLock<ClusterInfo>,
@@ -57,7 +59,8 @@ impl Api {
         Arc::new(Self {
             jobs: Arc::new(Jobs::new(Arc::clone(&records))),
             tasks: Tasks::new(Arc::clone(&records)),
-            upgrades: Upgrades::new(records),
+            upgrades: Upgrades::new(Arc::clone(&records)),
+            volumes: Volumes::new(records),
             cluster,
             cluster_info: OnceLock::new(),
             metrics: CallMetrics::new(metrics),

@@ -10,7 +10,10 @@ use peloton_proto::peloton as proto;
 use prost::{Message, Name};
 use tonic::{Request, Response, Status};
 
-use super::{Api, Context, cluster_manager, job_manager, task_manager, upgrade_manager, watch};
+use super::{
+    Api, Context, cluster_manager, job_manager, task_manager, upgrade_manager, volume_manager,
+    watch,
+};
 use crate::ApiError;
 use crate::grpc::{self, Arrival};
 use crate::metrics::Encoding;
@@ -141,6 +144,16 @@ service! {
 }
 
 service! {
+    volume_json, volume_manager, volume, volume_manager_server::VolumeManager {
+        list "List" (ListRequest) -> ListResponse;
+        get "Get" (GetRequest) -> GetResponse;
+        delete "Delete" (DeleteRequest) -> DeleteResponse;
+        release "Release" (ReleaseRequest) -> ReleaseResponse;
+        adopt "Adopt" (AdoptRequest) -> AdoptResponse;
+    }
+}
+
+service! {
     cluster_json, cluster_manager, cluster, cluster_manager_server::ClusterManager {
         get "Get" (GetRequest) -> GetResponse;
         get_status "GetStatus" (GetStatusRequest) -> GetStatusResponse;
@@ -163,6 +176,7 @@ pub(crate) async fn call_json(
         "peloton.job.JobManager" => job_json(api, context, name, body).await,
         "peloton.task.TaskManager" => task_json(api, context, name, body).await,
         "peloton.upgrade.UpgradeManager" => upgrade_json(api, context, name, body).await,
+        "peloton.volume.VolumeManager" => volume_json(api, context, name, body).await,
         "peloton.cluster.ClusterManager" => cluster_json(api, context, name, body).await,
         _ => Err(CallError::Unrecognized),
     }

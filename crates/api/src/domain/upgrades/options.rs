@@ -6,6 +6,7 @@ use peloton_model::{FieldError, JobConfig, UpgradeOptions, limits};
 
 use super::UpgradeRequest;
 use crate::ApiError;
+use crate::domain::volumes;
 
 /// Checks what the request says by itself; tells all that is wrong.
 pub(super) fn check(request: &UpgradeRequest) -> Result<(), ApiError> {
@@ -37,6 +38,7 @@ pub(super) fn check_pair(
     new: &JobConfig,
     options: &UpgradeOptions,
 ) -> Result<(), ApiError> {
+    volumes::sizes_stay(old, new)?;
     let mut errors = Vec::new();
     let name = |kind| if kind == JobKind::Batch { "BATCH" } else { "SERVICE" };
     if old.kind == JobKind::Batch {
