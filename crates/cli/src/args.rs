@@ -1,6 +1,7 @@
 //! The command line as clap sees it. The reference page is made from this, too.
 
 mod upgrade;
+mod volume;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -16,6 +17,10 @@ use crate::ranges::{Instances, parse_instances};
 pub(crate) use upgrade::{
     Batch, HowArgs, UpgradeAbortArgs, UpgradeArg, UpgradeCommand, UpgradeCreateArgs,
     UpgradeListArgs, UpgradeWaitArgs, UpgradeWatchArgs,
+};
+pub(crate) use volume::{
+    State as VolumeState, VolumeAdoptArgs, VolumeArg, VolumeCommand, VolumeDeleteArgs,
+    VolumeListArgs, VolumeReleaseArgs,
 };
 
 const MINICLUSTER: &str = "\
@@ -122,6 +127,9 @@ pub(crate) enum ClientCommand {
     /// Take jobs to new configurations, and back
     #[command(subcommand, visible_alias = "upgrades")]
     Upgrade(UpgradeCommand),
+    /// Look at volumes, and say what becomes of them
+    #[command(subcommand, visible_alias = "volumes")]
+    Volume(VolumeCommand),
     /// Look at the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),

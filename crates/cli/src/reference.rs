@@ -47,6 +47,9 @@ integers are numbers. Fields may be added later; none is renamed or removed.
 | `upgrade get`, and `upgrade watch` when it has ended | `UpgradeInfo` |
 | `upgrade list` | `upgrades`: a list of `UpgradeInfo` without `changes` and `instances`; `nextPageToken` |
 | `upgrade events` | `events`: a list of `UpgradeEvent` |
+| `volume list` | `volumes`: a list of `VolumeInfo` |
+| `volume get` | `VolumeInfo` |
+| `volume delete`, `release`, `adopt` | `volumes`: a list of `{id, action}` |
 | `task list` | `tasks`: a list of `TaskInfo` without `jobConfig` |
 | `task get` | `TaskInfo` |
 | `cluster status` | `cluster`: `ClusterInfo`, and `status`: `ClusterStatus` |

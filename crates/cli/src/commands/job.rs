@@ -1,7 +1,5 @@
 //! `job create|get|list|update|stop|start|restart|delete`.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-
 use comfy_table::Cell;
 use peloton_client::Client;
 use peloton_proto::json::JsonMessage;
@@ -13,7 +11,7 @@ use peloton_proto::peloton::job::{
 use peloton_proto::peloton::task;
 use serde::Serialize;
 
-use super::{get_config, job_id};
+use super::{confirm, get_config, job_id, may_ask};
 use crate::args::{ActionArgs, CreateArgs, DeleteArgs, FileArgs, JobArg, ListArgs, UpdateArgs};
 use crate::exit::{Exit, Failure};
 use crate::full::Full;
@@ -320,7 +318,7 @@ async fn act_on_tasks(
 pub(super) async fn delete(client: &Client, ui: &Ui, args: &DeleteArgs) -> Result<(), Failure> {
     let job = &args.job;
     if !args.yes {
-        confirm(client, job).await?;
+        confirm_deletion(client, job).await?;
     }
     let request = DeleteRequest { id: job_id(job), expected_version: args.expect_version };
     let answer = client.jobs().delete(request).await?;
@@ -340,23 +338,10 @@ pub(super) async fn delete(client: &Client, ui: &Ui, args: &DeleteArgs) -> Resul
 }
 
 /// Asks a person whether to delete the job.
-async fn confirm(client: &Client, job: &str) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Failure::usage(format!("deleting job {job:?} must be confirmed"))
-            .hint("give --yes where there is nobody to ask"));
-    }
+async fn confirm_deletion(client: &Client, job: &str) -> Result<(), Failure> {
+    let what = format!("deleting job {job:?}");
+    may_ask(&what)?;
     let (config, _) = get_config(client, job, false).await?;
     let instances = text::instances(config.instance_count);
-    let question = format!("Delete job {job} and its {instances}? [y/N] ");
-    let mut answer = String::new();
-    let mut asked = std::io::stderr();
-    let read = asked
-        .write_all(question.as_bytes())
-        .and_then(|()| asked.flush())
-        .and_then(|()| std::io::stdin().lock().read_line(&mut answer));
-    let yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
-    match read {
-        Ok(_) if yes => Ok(()),
-        _ => Err(Failure::new(Exit::Failed, "nothing was deleted")),
-    }
+    confirm(&what, &format!("Delete job {job} and its {instances}?"))
 }

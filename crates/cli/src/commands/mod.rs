@@ -7,6 +7,9 @@ mod status;
 pub(crate) mod task;
 pub(crate) mod upgrade;
 mod versions;
+mod volume;
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use clap::CommandFactory as _;
 use peloton_client::{Client, Options};
@@ -14,7 +17,7 @@ use peloton_proto::peloton::job::{GetRequest, JobConfig, JobId};
 use serde_json::json;
 
 use crate::args::{Cli, ClientCommand, ClusterCommand, Global, JobCommand, TaskCommand};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::logs;
 use crate::settle::Action;
 use crate::ui::Ui;
@@ -33,6 +36,7 @@ pub(crate) async fn run(global: Global, command: ClientCommand) -> Result<(), Fa
             TaskCommand::Logs(args) => logs::logs(&client()?, &ui, &args).await,
         },
         ClientCommand::Upgrade(command) => upgrade::run(&client()?, &ui, command).await,
+        ClientCommand::Volume(command) => volume::run(&client()?, &ui, command).await,
         ClientCommand::Cluster(ClusterCommand::Status) => cluster::status(&client()?, &ui).await,
         ClientCommand::Completions { shell } => {
             let mut script = Vec::new();
@@ -72,4 +76,30 @@ async fn get_config(client: &Client, job: &str, stale: bool) -> Result<(JobConfi
     let answer = client.jobs().get(GetRequest { id: job_id(job), stale }).await?;
     let config = answer.result.ok_or_else(|| Failure::no_job(job))?;
     Ok((config, answer.as_of_revision))
+}
+
+/// Whether there is somebody to ask.
+fn may_ask(what: &str) -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{what} must be confirmed"))
+        .hint("give --yes where there is nobody to ask"))
+}
+
+/// Asks a person whether to do what can not be undone.
+fn confirm(what: &str, question: &str) -> Result<(), Failure> {
+    may_ask(what)?;
+    let question = format!("{question} [y/N] ");
+    let mut answer = String::new();
+    let mut asked = std::io::stderr();
+    let read = asked
+        .write_all(question.as_bytes())
+        .and_then(|()| asked.flush())
+        .and_then(|()| std::io::stdin().lock().read_line(&mut answer));
+    let yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
+    match read {
+        Ok(_) if yes => Ok(()),
+        _ => Err(Failure::new(Exit::Failed, "nothing was deleted")),
+    }
 }
