@@ -29,3 +29,4 @@ mod process;
 mod support;
 mod task_life;
 mod upgrades;
+mod volumes;

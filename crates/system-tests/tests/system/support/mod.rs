@@ -22,7 +22,7 @@ pub(crate) use files::FileServer;
 pub(crate) use history::{History, Keys};
 pub(crate) use jobs::{Job, State, Task, config};
 pub(crate) use masters::{Masters, Notes};
-pub(crate) use mesos::{AnyMesos, shared_mesos};
+pub(crate) use mesos::{AnyMesos, Mesos as SharedMesos, shared_mesos};
 pub(crate) use rival::{Greed, Rival};
 pub(crate) use upgrades::Upgrade;
 
