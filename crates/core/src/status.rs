@@ -140,7 +140,8 @@ impl Job {
                 }
             });
         }
-        if let Some(slot) = slot {
+        // Staging is the master's word alone: the agent may never have got to know of the reservation.
+        if let Some(slot) = slot.filter(|_| update.status != TaskStatus::Staging) {
             self.slot_is_there(i, slot, ctx);
         }
         self.drive(i, ctx);

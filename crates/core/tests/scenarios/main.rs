@@ -523,3 +523,16 @@ fn a_slot_on_an_agent_that_mesos_waits_for_without_end_is_not_waited_for() {
     scene.offers("b", 150, vec![]);
     assert_eq!(scene.instance(0).agent.unwrap().as_str(), "b");
 }
+
+/// The simulation of whole clusters, seed 171: the agent was lost before it had the reservation, and came back.
+#[test]
+fn a_task_that_is_only_staging_does_not_prove_its_slot() {
+    let mut scene = Scene::new();
+    scene.subscribe();
+    scene.job(1, 1);
+    scene.offers("a00", 1_000, vec![]);
+    scene.status("j-0-1", TaskStatus::Staging, "a00");
+    assert_eq!(scene.slots()[0].1, SlotState::Requested);
+    scene.status("j-0-1", TaskStatus::Starting, "a00");
+    assert_eq!(scene.slots()[0].1, SlotState::Held);
+}
