@@ -360,8 +360,13 @@ impl Job {
             return None;
         }
         if !has_volumes || !serves(&config, &resources, &ports) {
-            if self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_open()) {
-                // Of an upgrade that was replaced: the slot is being made to serve the next one.
+            if let Some(upgrade) = self.upgrade.as_ref().filter(|upgrade| upgrade.is_open()) {
+                // Of an upgrade that was replaced: the slot is being made to serve the next one. Where that has
+                // ended half way, it serves the version that was proven last.
+                if !upgrade.is_active() && version > upgrade.record.from {
+                    self.update(i, ctx, |instance| instance.record.step = None);
+                    ctx.want_offers_now();
+                }
                 return None;
             }
             // Left over from an upgrade in which the instance got nothing.

@@ -382,7 +382,7 @@ impl Job {
             self.ask_about_agent(i, ctx);
             ctx.ask_agents.insert(agent);
             self.arm_instance(i, ctx.now + ASK_AGAIN_MS.0, ctx);
-        } else if self.waits_for_volumes(i, slot, ctx) {
+        } else if self.waits_for_volumes(i, slot, ctx) || self.waits_for_upgrade(i, slot, ctx) {
             self.arm_instance(i, ctx.now + ctx.settings.slot_wait_ms, ctx);
         } else {
             self.release_slot(i, slot, ctx);
@@ -393,6 +393,13 @@ impl Job {
             });
             self.line_up(i, ctx);
         }
+    }
+
+    /// Whether a slot is there, and only does not serve yet what an upgrade makes of its instance.
+    fn waits_for_upgrade(&self, i: InstanceId, slot: SlotId, ctx: &Ctx) -> bool {
+        let open = self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_open());
+        let held = self.slots.get(&(i, slot));
+        open && held.is_some_and(|held| held.seen_at + ctx.settings.slot_wait_ms > ctx.now)
     }
 
     /// After a sweep that began at `since`: a slot that nothing runs in, and that its agent's offers did

@@ -69,9 +69,16 @@ impl Job {
 
     fn begin(&mut self, i: InstanceId, ctx: &mut Ctx) {
         let Some(upgrade) = &self.upgrade else { return };
-        let (to, base, now) = (upgrade.record.to, self.aim(i), ctx.now);
+        let (to, from, now) = (upgrade.record.to, upgrade.record.from, ctx.now);
+        let aim = self.aim(i);
         self.grow_to(i + 1);
         let old = self.step(i).cloned().unwrap_or_default();
+        // Of an upgrade that this one replaces: what the instance was to run and never did is nothing to go on with.
+        let runs_it = self.instances.get(i as usize).is_some_and(|x| {
+            x.record.state.is_live() && x.record.version == aim && x.record.killing.is_none()
+        });
+        let proven = old.stage == Stage::Proven || aim <= from || runs_it;
+        let base = if proven { aim } else { old.base.max(from) };
         let step =
             Step { to, stage: Stage::Prepare, base, since: now, home: old.home, ..Step::default() };
         let own = self.instances.get(i as usize).and_then(|x| x.record.slot);
