@@ -7,29 +7,29 @@ use crate::instance::Want;
 use crate::job::Job;
 use crate::output::Write;
 use crate::shard::Shard;
+use crate::slots::slots_of;
 use crate::volumes::missing_volumes;
 use peloton_model::{
-    InstanceId, JobId, SlotId, SlotRecord, SlotState, SlotVolume, TaskState, VolumeAsk,
-    VolumeOwner, VolumeWish,
+    InstanceId, JobId, SlotId, SlotRecord, SlotState, SlotVolume, TaskState, VolumeAsk, VolumeWish,
 };
 
 impl Shard {
     pub(crate) fn volume_asked(&mut self, ask: &VolumeAsk) {
-        let VolumeOwner { job, instance, slot } = &ask.slot;
-        let name = SlotRef { job: job.clone(), instance: *instance, slot: *slot };
+        let name = &ask.slot;
+        let SlotRef { job, instance, slot } = name;
         let held = self.jobs.get_mut(job).filter(|job| job.slots.contains_key(&(*instance, *slot)));
         match (&ask.what, held) {
             (VolumeWish::Delete(id), Some(job)) => {
                 job.delete_volume(*instance, *slot, id, &mut self.ctx);
             }
-            (VolumeWish::Delete(id), None) => self.change_retained(&name, |slot| {
+            (VolumeWish::Delete(id), None) => self.change_retained(name, |slot| {
                 let volumes = slot.record.volumes.iter_mut();
                 volumes.filter(|one| one.id == *id).for_each(|one| one.drop = true);
             }),
             (VolumeWish::Release, Some(job)) => {
                 job.give_slot_up(*instance, *slot, &ask.by, &mut self.ctx);
             }
-            (VolumeWish::Adopt(job, instance), None) => self.adopt(&name, job, *instance),
+            (VolumeWish::Adopt(job, instance), None) => self.adopt(name, job, *instance),
             (VolumeWish::Release, None) | (VolumeWish::Adopt(..), Some(_)) => {}
         }
         // After what it led to, so that it is not forgotten before that is durable.
@@ -49,8 +49,7 @@ impl Shard {
         let Some(job) = self.jobs.get_mut(job) else { return };
         let id = job.id.clone();
         let idle = job.instances.get(i as usize).is_some_and(|x| !x.record.state.is_live());
-        let placed =
-            job.slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX))).any(|(_, s)| s.is_kept());
+        let placed = job.slots.range(slots_of(i)).any(|(_, s)| s.is_kept());
         if !idle || placed || matches!(job.want(i), Want::Nothing) {
             return;
         }
@@ -70,9 +69,7 @@ impl Ctx {
     /// Remembers under which labels volumes of a slot are offered, where those are not its own.
     pub(crate) fn note_adopted(&mut self, name: &SlotRef, record: &SlotRecord) {
         for labels in record.volumes.iter().filter_map(|volume| volume.labels.as_ref()) {
-            let VolumeOwner { job, instance, slot } = labels;
-            let labels = SlotRef { job: job.clone(), instance: *instance, slot: *slot };
-            self.adopted.insert(labels, name.clone());
+            self.adopted.insert(labels.clone(), name.clone());
         }
     }
 
@@ -165,8 +162,6 @@ impl Job {
     fn take_over(&mut self, i: InstanceId, from: &SlotRef, kept: SlotRecord, ctx: &mut Ctx) {
         let Some(config) = self.configs.get(&self.aim(i)).cloned() else { return };
         let slot = SlotId(self.next_run(i));
-        let labels =
-            VolumeOwner { job: from.job.clone(), instance: from.instance, slot: from.slot };
         let mut record =
             SlotRecord::new(kept.agent, config.resource.scalars(), Vec::new(), ctx.now);
         record.state = SlotState::Held;
@@ -174,7 +169,7 @@ impl Job {
             config.ports.iter().map(|port| u16::try_from(port.value).unwrap_or(0)).collect();
         record.volumes = kept.volumes;
         for volume in &mut record.volumes {
-            volume.labels.get_or_insert_with(|| labels.clone());
+            volume.labels.get_or_insert_with(|| from.clone());
         }
         let missing = missing_volumes(&record, &self.slot_ref(i, slot), &config, ctx);
         record.volumes.extend(missing);

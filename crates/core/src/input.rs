@@ -2,11 +2,13 @@
 
 use peloton_model::job::JobConfig;
 use peloton_model::{
-    AgentId, AgentRecord, FrameworkId, InstanceId, JobId, JobRecord, OfferId, PortSet, Resources,
-    SlotId, Version, VolumeAsk,
+    AgentId, AgentRecord, FrameworkId, JobId, JobRecord, OfferId, PortSet, Resources, Version,
+    VolumeAsk,
 };
-use std::fmt;
+
 use std::sync::Arc;
+
+pub use peloton_model::SlotRef;
 
 /// An input of [`crate::Shard::step`].
 #[derive(Debug, Clone)]
@@ -113,23 +115,6 @@ pub struct OfferedVolume {
     pub reserver: Option<Arc<str>>,
 }
 
-/// The name of a slot, as the labels of its reservation tell it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SlotRef {
-    /// `peloton.job`
-    pub job: JobId,
-    /// `peloton.instance`
-    pub instance: InstanceId,
-    /// `peloton.slot`
-    pub slot: SlotId,
-}
-
-impl fmt::Display for SlotRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.job, self.instance, self.slot)
-    }
-}
-
 /// A task's state, in the words of Mesos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskStatus {
@@ -207,6 +192,18 @@ pub enum OperationState {
     Gone,
     /// Mesos has failed over since, and waits for the agent.
     Recovering,
+}
+
+impl OperationState {
+    /// Whether it was done; none while that is open, or nothing is left of its agent.
+    #[must_use]
+    pub(crate) const fn outcome(self) -> Option<bool> {
+        match self {
+            Self::Finished => Some(true),
+            Self::Failed | Self::Unknown => Some(false),
+            Self::Pending | Self::Recovering | Self::Gone => None,
+        }
+    }
 }
 
 /// An operation status update.

@@ -4,7 +4,7 @@ use crate::ctx::Ctx;
 use crate::instance::Instance;
 use crate::output::Write;
 use crate::shard::{Remembered, Shard};
-use crate::slots::Slot;
+use crate::slots::{Slot, slots_of};
 use crate::upgrade::Upgrade;
 use peloton_model::job::{JobConfig, JobKind};
 use peloton_model::{
@@ -266,7 +266,7 @@ impl Job {
 
     /// Writes an instance with its slots ahead of the others.
     pub(crate) fn flush_one(&mut self, i: InstanceId, ctx: &mut Ctx) {
-        let slots = self.dirty_slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));
+        let slots = self.dirty_slots.range(slots_of(i));
         let slots: Vec<_> = slots.copied().collect();
         let dirty = self.instances.get(i as usize).is_some_and(|instance| instance.dirty);
         if !dirty && slots.is_empty() {
@@ -510,7 +510,7 @@ impl Job {
         let last = last.map_or(0, |instance| instance.record.run.max(instance.record.fetched));
         let base = if last == 0 { self.summary.run_floor.max(self.summary.run_high) } else { last };
         // A slot that outlived its instance's record keeps its number from coming twice.
-        let slots = self.slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));
+        let slots = self.slots.range(slots_of(i));
         base.max(slots.last().map_or(0, |((_, slot), _)| slot.0)) + 1
     }
 

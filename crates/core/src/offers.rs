@@ -77,19 +77,40 @@ impl Shard {
             let fill = job.fill_volume(&reserved, &mut candidates[at], &mut self.ctx);
             bundles[at].launches.extend(fill);
         }
-        for (candidate, bundle) in candidates.iter_mut().zip(&mut bundles) {
-            bundle.reserves.extend(self.mend_all(candidate));
-        }
-        let wideners = self.wideners();
-        if !wideners.is_empty() {
-            for (candidate, bundle) in candidates.iter_mut().zip(&mut bundles) {
-                bundle.reserves.extend(self.widen_all(candidate, &wideners));
-            }
-        }
+        self.reserve_more(
+            &mut candidates,
+            &mut bundles,
+            |job| !job.chores.is_empty(),
+            Job::mend_on,
+        );
+        let widens = |job: &Job| !job.to_widen.is_empty();
+        self.reserve_more(&mut candidates, &mut bundles, widens, Job::widen_on);
         if !candidates.is_empty() {
             self.place_all(&mut candidates, &mut bundles);
         }
         self.answer(candidates, bundles);
+    }
+
+    /// Jobs in line that have a wish get more reserved in slots that they have on the agents.
+    fn reserve_more(
+        &mut self,
+        candidates: &mut [Candidate],
+        bundles: &mut [Bundle],
+        wishes: impl Fn(&Job) -> bool,
+        reserve: fn(&mut Job, &mut Candidate, &mut Ctx) -> Vec<Operation>,
+    ) {
+        let waits = |id: &&JobId| self.jobs.get(*id).is_some_and(&wishes);
+        let waiting: Vec<JobId> = self.ctx.demand.lines.iter().filter(waits).cloned().collect();
+        if waiting.is_empty() {
+            return;
+        }
+        for (candidate, bundle) in candidates.iter_mut().zip(bundles) {
+            for id in &waiting {
+                if let Some(job) = self.jobs.get_mut(id) {
+                    bundle.reserves.extend(reserve(job, candidate, &mut self.ctx));
+                }
+            }
+        }
     }
 
     /// A slot that is offered is there, if all of it is: a part may be what an operator left of it, or what was

@@ -217,14 +217,14 @@ impl Job {
         if held.record.resize.as_ref().is_none_or(|resize| resize.number != number) {
             return;
         }
-        match update.state {
-            OperationState::Pending | OperationState::Recovering | OperationState::Gone => return,
-            OperationState::Finished => {
+        match update.state.outcome() {
+            None => return,
+            Some(true) => {
                 if let Some(resize) = held.record.resize.take() {
                     held.record.set_reserved(resize.to);
                 }
             }
-            OperationState::Failed | OperationState::Unknown => {
+            Some(false) => {
                 let resize = held.record.resize.take();
                 let reserved = held.record.reserved();
                 let grew = resize.is_some_and(|resize| !reserved.covers(&resize.to));

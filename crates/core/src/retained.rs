@@ -7,7 +7,7 @@ use crate::job::Job;
 use crate::output::{Operation, Write};
 use crate::shard::Shard;
 use crate::slots::{Slot, unreserve_id};
-use crate::volumes::{destroy, destroy_id, disk};
+use crate::volumes::{destroy, destroy_id};
 use peloton_model::{
     AgentId, InstanceId, Resources, SlotId, SlotRecord, SlotState, TaskId, UnixMs, VolumeState,
 };
@@ -84,7 +84,7 @@ impl Shard {
         }
     }
 
-    /// Its volumes have another slot now.
+    /// Nothing is left of it: its volumes have another slot now, or are gone with their agent.
     pub(crate) fn forget_retained(&mut self, name: &SlotRef) {
         self.change_retained(name, |slot| slot.record.volumes.clear());
     }
@@ -106,7 +106,7 @@ impl Shard {
         }
         if !taken.is_empty() {
             let size_mb = taken.iter().map(|volume| volume.size_mb).sum();
-            plain = plain.plus(&disk(size_mb).resources);
+            plain = plain.plus(&Resources::disk(size_mb));
             operations.push(destroy(name, number, taken, reserved));
         }
         if !plain.is_empty() || !reserved.ports.is_empty() {
@@ -124,16 +124,13 @@ impl Shard {
         number: u64,
         update: &OperationUpdate,
     ) {
-        match update.state {
-            OperationState::Pending | OperationState::Recovering => {}
-            OperationState::Gone => self.change_retained(name, |slot| slot.record.volumes.clear()),
-            OperationState::Finished => {
-                self.change_retained(name, |slot| slot.volumes_done(number, true, None));
-            }
-            OperationState::Failed | OperationState::Unknown => {
-                self.change_retained(name, |slot| slot.volumes_done(number, false, None));
-                self.ctx.want_offers_now();
-            }
+        if update.state == OperationState::Gone {
+            return self.forget_retained(name);
+        }
+        let Some(done) = update.state.outcome() else { return };
+        self.change_retained(name, |slot| slot.volumes_done(number, done, None));
+        if !done {
+            self.ctx.want_offers_now();
         }
     }
 
@@ -174,7 +171,7 @@ impl Shard {
         let lost = self.ctx.retained.iter().filter(|(_, slot)| slot.record.agent == *agent);
         let lost: Vec<_> = lost.map(|(name, _)| name.clone()).collect();
         for name in lost {
-            self.change_retained(&name, |slot| slot.record.volumes.clear());
+            self.forget_retained(&name);
         }
     }
 }

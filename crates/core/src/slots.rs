@@ -17,6 +17,7 @@ use peloton_model::{
     VolumeState,
 };
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 /// How often Mesos is asked about a slot that it has not told of: at first, and at most, in milliseconds.
 const ASK_AGAIN_MS: (u64, u64) = (10_000, 300_000);
@@ -105,6 +106,11 @@ pub(crate) fn unreserve_id(slot: &SlotRef, ctx: &mut Ctx) -> String {
 /// The id of an operation that changes how much of a slot is reserved.
 pub(crate) fn resize_id(slot: &SlotRef, number: u64) -> String {
     format!("resize/{slot}/{number}")
+}
+
+/// The keys of all slots of an instance.
+pub(crate) fn slots_of(i: InstanceId) -> RangeInclusive<(InstanceId, SlotId)> {
+    (i, SlotId(0))..=(i, SlotId(u64::MAX))
 }
 
 /// What an operation does with its slot.
@@ -211,9 +217,8 @@ impl Job {
     /// Gives up every slot of an instance, or those on one agent: the durable decision. Mesos has them back
     /// once they are offered.
     pub(crate) fn release_slots(&mut self, i: InstanceId, on: Option<&AgentId>, ctx: &mut Ctx) {
-        let range = (i, SlotId(0))..=(i, SlotId(u64::MAX));
         let here = |held: &Slot| on.is_none_or(|agent| held.record.agent == *agent);
-        let slots = self.slots.range(range).filter(|(_, held)| here(held));
+        let slots = self.slots.range(slots_of(i)).filter(|(_, held)| here(held));
         let all: Vec<_> = slots.map(|((_, slot), _)| *slot).collect();
         for slot in all {
             self.release_slot(i, slot, ctx);

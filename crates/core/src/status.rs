@@ -6,7 +6,8 @@ use crate::instance::Ended;
 use crate::job::Job;
 use crate::output::Effect;
 use crate::shard::Shard;
-use peloton_model::{AgentId, Health, InstanceId, SlotId, TaskId, TaskState};
+use crate::slots::slots_of;
+use peloton_model::{AgentId, Health, InstanceId, TaskId, TaskState};
 
 impl Shard {
     pub(crate) fn status(&mut self, update: StatusUpdate) {
@@ -149,7 +150,7 @@ impl Job {
 
     /// A task of an earlier run is still there: its slot, if there is one, is in use.
     fn still_in_use(&mut self, i: InstanceId, agent: Option<&AgentId>, ctx: &mut Ctx) {
-        for (_, held) in self.slots.range_mut((i, SlotId(0))..=(i, SlotId(u64::MAX))) {
+        for (_, held) in self.slots.range_mut(slots_of(i)) {
             if Some(&held.record.agent) == agent {
                 held.seen_at = ctx.now;
             }

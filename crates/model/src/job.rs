@@ -417,11 +417,8 @@ impl JobConfig {
     /// The scalars that an instance's place has to have: what its tasks get, and the disk of its volumes.
     #[must_use]
     pub fn scalars_with_volumes(&self) -> Resources {
-        let mut all = self.resource.scalars();
-        all.disk_mb = Milli(self.volumes.iter().fold(all.disk_mb.0, |sum, volume| {
-            sum.saturating_add(volume.size_mb.saturating_mul(1000))
-        }));
-        all
+        let volumes = self.volumes.iter().map(|volume| Resources::disk(volume.size_mb));
+        volumes.fold(self.resource.scalars(), |sum, disk| sum.plus(&disk))
     }
 
     /// How many of its ports are taken from the offer.

@@ -43,7 +43,7 @@ pub use upgrade::{
 };
 
 pub use volume::{
-    Content, OnDelete, SlotVolume, VolumeAsk, VolumeConfig, VolumeOwner, VolumeState, VolumeWish,
+    Content, OnDelete, SlotRef, SlotVolume, VolumeAsk, VolumeConfig, VolumeState, VolumeWish,
 };
 
 /// Milliseconds since the Unix epoch: the only notion of time in the pure crates, always handed in.

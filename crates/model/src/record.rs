@@ -2,9 +2,9 @@
 
 use crate::job::JobConfig;
 use crate::{
-    AgentId, Amount, FrameworkId, Goals, Health, InstanceId, JobState, Lack, Milli, Receipt,
-    Resources, RunNumber, SlotId, SlotVolume, Step, TaskState, UnixMs, UpgradeAsk, Version,
-    VolumeConfig, VolumeState,
+    AgentId, Amount, FrameworkId, Goals, Health, InstanceId, JobState, Lack, Receipt, Resources,
+    RunNumber, SlotId, SlotVolume, Step, TaskState, UnixMs, UpgradeAsk, Version, VolumeConfig,
+    VolumeState,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -432,8 +432,7 @@ impl SlotRecord {
     #[must_use]
     pub fn volumes_to_make(&self) -> Amount {
         let to_make = self.volumes.iter().filter(|volume| !volume.is_made());
-        let disk_mb = Milli(to_make.map(|volume| volume.size_mb.saturating_mul(1000)).sum());
-        Amount::new(Resources { disk_mb, ..Resources::default() }, [])
+        Amount::new(Resources::disk(to_make.map(|volume| volume.size_mb).sum()), [])
     }
 
     /// The volumes that a configuration mounts, each with the one that serves it, if there is one.

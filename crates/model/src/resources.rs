@@ -96,6 +96,18 @@ impl fmt::Display for Lack {
 }
 
 impl Resources {
+    /// Nothing but so many MB of disk.
+    #[must_use]
+    pub fn disk(mb: u64) -> Self {
+        Self { disk_mb: Milli(mb.saturating_mul(1000)), ..Self::default() }
+    }
+
+    /// Of each the smaller amount.
+    #[must_use]
+    pub fn min(&self, other: &Self) -> Self {
+        self.zip(other, u64::min)
+    }
+
     /// The first resource of which `self` has less than `need`, if any.
     #[must_use]
     pub fn lack(&self, need: &Self) -> Option<Lack> {

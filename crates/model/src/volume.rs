@@ -6,6 +6,7 @@
 
 use crate::{InstanceId, JobId, RunNumber, SlotId, UnixMs};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A volume in a job's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,7 +112,7 @@ pub struct SlotVolume {
     pub since: UnixMs,
     /// Whose labels its reservation carries, where that is not its slot: it was adopted.
     #[serde(skip_serializing_if = "is_default")]
-    pub labels: Option<VolumeOwner>,
+    pub labels: Option<SlotRef>,
 }
 
 /// `d/<shard>/volume/<volume or slot>`: what is asked of a volume, or of a slot that has volumes. It goes once it is
@@ -122,7 +123,7 @@ pub struct VolumeAsk {
     /// What is asked.
     pub what: VolumeWish,
     /// The slot.
-    pub slot: VolumeOwner,
+    pub slot: SlotRef,
     /// Who asks it.
     pub by: String,
     /// When it was asked.
@@ -155,16 +156,22 @@ impl VolumeAsk {
     }
 }
 
-/// The slot that a reservation's labels name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// The name of a slot, as the labels of its reservation tell it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct VolumeOwner {
-    /// The job.
+pub struct SlotRef {
+    /// `peloton.job`
     pub job: JobId,
-    /// The instance.
+    /// `peloton.instance`
     pub instance: InstanceId,
-    /// The slot.
+    /// `peloton.slot`
     pub slot: SlotId,
+}
+
+impl fmt::Display for SlotRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.job, self.instance, self.slot)
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -182,8 +189,8 @@ impl VolumeConfig {
 impl SlotVolume {
     /// One that is to be made. The number tells it from others of its name: of another URL, or that were destroyed.
     #[must_use]
-    pub fn new(config: &VolumeConfig, owner: &VolumeOwner, number: u64, since: UnixMs) -> Self {
-        let VolumeOwner { job, instance, slot } = owner;
+    pub fn new(config: &VolumeConfig, slot: &SlotRef, number: u64, since: UnixMs) -> Self {
+        let SlotRef { job, instance, slot } = slot;
         Self {
             // Of a character that none of the parts can have, so that two never come out the same.
             id: format!("{job}~{instance}~{slot}~{}~{number}", config.name),

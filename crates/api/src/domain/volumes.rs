@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use peloton_model::{
-    AgentId, AgentRecord, InstanceId, InstanceRecord, JobId, SlotId, SlotRecord, SlotState,
-    SlotVolume, VolumeAsk, VolumeOwner, VolumeState, VolumeWish,
+    AgentId, AgentRecord, InstanceId, InstanceRecord, JobId, SlotId, SlotRecord, SlotRef,
+    SlotState, SlotVolume, VolumeAsk, VolumeState, VolumeWish,
 };
 use peloton_store::keys::{self, ParsedKey};
-use peloton_store::{Key, KeyRange, RangeRequest, Txn, TxnResult};
+use peloton_store::{Key, KeyRange, KeyValue, RangeRequest, Txn, TxnResult};
 
 use super::records::{encoded, stored};
 use super::{Caller, PageRequest, Records};
@@ -23,7 +23,7 @@ const PAGE: (u32, u32) = (500, 5_000);
 #[derive(Debug, Clone)]
 pub struct VolumeView {
     /// The slot.
-    pub slot: VolumeOwner,
+    pub slot: SlotRef,
     /// The slot's record.
     pub record: SlotRecord,
     /// The volume.
@@ -116,6 +116,7 @@ impl Volumes {
         let only = filter.job.as_ref().map(|job| self.records.shard(job));
         shard = only.unwrap_or(shard);
         let mut out = VolumePage::default();
+        let mut hosts = BTreeMap::new();
         let mut left = SCAN_SLOTS;
         loop {
             let mut range = match &filter.job {
@@ -129,7 +130,7 @@ impl Volumes {
             let read = self.records.range(request).await?;
             left = left.saturating_sub(u32::try_from(read.kvs.len()).unwrap_or(u32::MAX));
             for kv in &read.kvs {
-                let views = self.views(shard, kv).await?;
+                let views = self.views(shard, kv, &mut hosts).await?;
                 out.volumes.extend(views.into_iter().filter(|view| filter.takes(view)));
                 if out.volumes.len() >= limit || (left == 0 && read.kvs.last() == Some(kv)) {
                     out.next = token(shard, Some(&kv.key));
@@ -146,11 +147,12 @@ impl Volumes {
         }
     }
 
-    /// The volumes of a slot's record.
+    /// The volumes of a slot's record; `hosts` are the names of agents that were read for it before.
     async fn views(
         &self,
         shard: u16,
-        kv: &peloton_store::KeyValue,
+        kv: &KeyValue,
+        hosts: &mut BTreeMap<AgentId, String>,
     ) -> Result<Vec<VolumeView>, ApiError> {
         let Some(ParsedKey::ActualSlot { job, instance, slot, .. }) = keys::parse(&kv.key) else {
             return Ok(Vec::new());
@@ -160,8 +162,14 @@ impl Volumes {
             return Ok(Vec::new());
         }
         let number = slot.parse().map_err(|_| ApiError::internal(format!("bad slot {slot:?}")))?;
-        let slot = VolumeOwner { job: JobId::new(&job)?, instance, slot: SlotId(number) };
-        let host = self.host(shard, &record.agent).await?;
+        let slot = SlotRef { job: JobId::new(&job)?, instance, slot: SlotId(number) };
+        let host = match hosts.get(&record.agent) {
+            Some(host) => host.clone(),
+            None => {
+                let host = self.host(shard, &record.agent).await?;
+                hosts.entry(record.agent.clone()).or_insert(host).clone()
+            }
+        };
         let view = |volume: &SlotVolume| VolumeView {
             slot: slot.clone(),
             record: record.clone(),
@@ -199,8 +207,9 @@ impl Volumes {
         range: KeyRange,
         id: &str,
     ) -> Result<Option<VolumeView>, ApiError> {
+        let mut hosts = BTreeMap::new();
         for kv in self.records.range_all(range).await? {
-            let views = self.views(shard, &kv).await?;
+            let views = self.views(shard, &kv, &mut hosts).await?;
             if let Some(view) = views.into_iter().find(|view| view.volume.id == id) {
                 return Ok(Some(view));
             }
@@ -232,7 +241,7 @@ impl Volumes {
 
     /// Why a volume of a slot that is not given up can not be deleted.
     async fn in_use(&self, view: &VolumeView, force: bool) -> Result<Option<String>, ApiError> {
-        let VolumeOwner { job, instance, .. } = &view.slot;
+        let SlotRef { job, instance, .. } = &view.slot;
         let Some((_, standing, config)) = self.records.job_with_config(job).await? else {
             return Ok(None);
         };
@@ -287,7 +296,7 @@ impl Volumes {
                 record.state
             )));
         }
-        let slot = VolumeOwner { job: job.clone(), instance, slot };
+        let slot = SlotRef { job: job.clone(), instance, slot };
         self.ask(VolumeWish::Release, slot, caller).await
     }
 
@@ -334,7 +343,7 @@ impl Volumes {
     async fn ask(
         &self,
         what: VolumeWish,
-        slot: VolumeOwner,
+        slot: SlotRef,
         caller: &Caller,
     ) -> Result<VolumeChange, ApiError> {
         let shard = self.records.shard(&slot.job);
@@ -355,12 +364,12 @@ fn no_volume(id: &str) -> VolumeChange {
 }
 
 /// The slot where a volume was made, from its id.
-fn made_in(id: &str) -> Option<VolumeOwner> {
+fn made_in(id: &str) -> Option<SlotRef> {
     let mut parts = id.split('~');
     let job = JobId::new(parts.next()?).ok()?;
     let instance = parts.next()?.parse().ok()?;
     let slot = SlotId(parts.next()?.parse().ok()?);
-    Some(VolumeOwner { job, instance, slot })
+    Some(SlotRef { job, instance, slot })
 }
 
 impl VolumeFilter {

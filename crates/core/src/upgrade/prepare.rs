@@ -5,8 +5,7 @@ use crate::ctx::Ctx;
 use crate::job::Job;
 use crate::output::Operation;
 use crate::resize::Shapes;
-use crate::shard::Shard;
-use peloton_model::{AgentId, InstanceId, JobId, SlotId, Stage, UpgradeEventKind};
+use peloton_model::{AgentId, InstanceId, SlotId, Stage, UpgradeEventKind};
 use peloton_placement::{Candidate, permits};
 
 /// For how long it is tried to reserve more on the same agent before another one is looked for, too, in
@@ -187,7 +186,7 @@ impl Job {
     }
 
     /// Reserves more for instances on the agent, which is offered.
-    fn widen_on(&mut self, candidate: &mut Candidate, ctx: &mut Ctx) -> Vec<Operation> {
+    pub(crate) fn widen_on(&mut self, candidate: &mut Candidate, ctx: &mut Ctx) -> Vec<Operation> {
         let mut operations = Vec::new();
         let Some(waiting) = self.to_widen.get(&candidate.agent).cloned() else {
             return operations;
@@ -227,29 +226,6 @@ impl Job {
     pub(crate) fn moves_to(&mut self, i: InstanceId, slot: SlotId, ctx: &mut Ctx) {
         self.set_step(i, ctx, |step| step.next = Some(slot));
         self.forget_wishes(i, ctx);
-    }
-}
-
-impl Shard {
-    /// Jobs that want more on an agent where they are.
-    pub(crate) fn widen_all(
-        &mut self,
-        candidate: &mut Candidate,
-        waiting: &[JobId],
-    ) -> Vec<Operation> {
-        let mut operations = Vec::new();
-        for id in waiting {
-            if let Some(job) = self.jobs.get_mut(id) {
-                operations.extend(job.widen_on(candidate, &mut self.ctx));
-            }
-        }
-        operations
-    }
-
-    /// The jobs with instances that wait for more on the agent where they are.
-    pub(crate) fn wideners(&self) -> Vec<JobId> {
-        let wants = |id: &&JobId| self.jobs.get(*id).is_some_and(|job| !job.to_widen.is_empty());
-        self.ctx.demand.lines.iter().filter(wants).cloned().collect()
     }
 }
 

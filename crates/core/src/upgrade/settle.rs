@@ -2,6 +2,7 @@
 
 use crate::ctx::Ctx;
 use crate::job::Job;
+use crate::slots::slots_of;
 use peloton_model::{InstanceId, SlotId, Stage, Step, UpgradeState};
 use std::collections::BTreeSet;
 
@@ -131,7 +132,7 @@ impl Job {
     }
 
     fn slots_of(&self, i: InstanceId) -> Vec<SlotId> {
-        let all = self.slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));
+        let all = self.slots.range(slots_of(i));
         all.filter(|(_, held)| held.is_kept()).map(|((_, slot), _)| *slot).collect()
     }
 

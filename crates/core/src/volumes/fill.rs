@@ -6,6 +6,7 @@ use crate::input::Reserved;
 use crate::input::{StatusUpdate, TaskStatus};
 use crate::job::Job;
 use crate::output::{Effect, Fetch, Mounted, Operation};
+use crate::slots::slots_of;
 use peloton_model::job::{JobConfig, RestartPolicy};
 use peloton_model::{
     InstanceId, Milli, Resources, RunNumber, SlotId, SlotState, SlotVolume, TaskId, TaskState,
@@ -46,7 +47,7 @@ impl Job {
         let waits_for_it = !self.in_use(i, slot)
             && held.fetches().next().is_none()
             && self.configs.get(&self.aim(i)).is_none_or(|aim| !held.record.has_volumes_of(aim));
-        let own = min(&FETCH, &offered.resources);
+        let own = FETCH.min(&offered.resources);
         let mut of_slot = None;
         let mut resources = FETCH;
         if let Some(lack) = candidate.free.lack(&FETCH) {
@@ -133,7 +134,7 @@ impl Job {
 
     /// The slot of which a task fills a volume.
     pub(crate) fn slot_of_fetch(&self, i: InstanceId, run: RunNumber) -> Option<SlotId> {
-        let mut slots = self.slots.range((i, SlotId(0))..=(i, SlotId(u64::MAX)));
+        let mut slots = self.slots.range(slots_of(i));
         slots.find(|(_, held)| held.fetches().any(|of| of == run)).map(|((_, slot), _)| *slot)
     }
 
@@ -225,14 +226,6 @@ impl Job {
             }
             self.volumes_changed(i, slot, ctx);
         }
-    }
-}
-
-fn min(one: &Resources, other: &Resources) -> Resources {
-    Resources {
-        cpus: one.cpus.min(other.cpus),
-        mem_mb: one.mem_mb.min(other.mem_mb),
-        ..Resources::default()
     }
 }
 

@@ -3,9 +3,8 @@
 use crate::ctx::Ctx;
 use crate::job::Job;
 use crate::output::Operation;
-use crate::shard::Shard;
 use crate::slots::resize_id;
-use peloton_model::{InstanceId, JobId, Resize, SlotId, SlotState};
+use peloton_model::{InstanceId, Resize, SlotId, SlotState};
 use peloton_placement::Candidate;
 
 impl Job {
@@ -54,7 +53,7 @@ impl Job {
     }
 
     /// Reserves what slots with volumes on the agent lack.
-    fn mend_on(&mut self, candidate: &mut Candidate, ctx: &mut Ctx) -> Vec<Operation> {
+    pub(crate) fn mend_on(&mut self, candidate: &mut Candidate, ctx: &mut Ctx) -> Vec<Operation> {
         let mut operations = Vec::new();
         for (i, slot) in self.chores.clone() {
             self.change_ports(i, slot, candidate);
@@ -87,21 +86,6 @@ impl Job {
                 resources: lacks.resources,
                 ports: lacks.ports,
             });
-        }
-        operations
-    }
-}
-
-impl Shard {
-    /// Reserves what slots with volumes on the agent lack.
-    pub(crate) fn mend_all(&mut self, candidate: &mut Candidate) -> Vec<Operation> {
-        let with = |id: &&JobId| self.jobs.get(*id).is_some_and(|job| !job.chores.is_empty());
-        let jobs: Vec<JobId> = self.ctx.demand.lines.iter().filter(with).cloned().collect();
-        let mut operations = Vec::new();
-        for id in jobs {
-            if let Some(job) = self.jobs.get_mut(&id) {
-                operations.extend(job.mend_on(candidate, &mut self.ctx));
-            }
         }
         operations
     }

@@ -19,8 +19,8 @@ use crate::job::Job;
 use crate::output::{Mounted, Operation, VolumeSpec};
 use peloton_model::job::JobConfig;
 use peloton_model::{
-    Amount, InstanceId, Milli, OnDelete, PortSet, Resources, SlotId, SlotRecord, SlotState,
-    SlotVolume, UnixMs, VolumeOwner, VolumeState,
+    Amount, InstanceId, OnDelete, PortSet, Resources, SlotId, SlotRecord, SlotState, SlotVolume,
+    UnixMs, VolumeState,
 };
 
 /// Where the task that fills a volume sees it.
@@ -38,12 +38,7 @@ pub(crate) fn destroy_id(slot: &SlotRef, number: u64) -> String {
 
 /// Disk of volumes, as a part of an amount.
 pub(crate) fn disk(size_mb: u64) -> Amount {
-    let disk_mb = Milli(size_mb.saturating_mul(1000));
-    Amount::new(Resources { disk_mb, ..Resources::default() }, [])
-}
-
-fn owner(slot: &SlotRef) -> VolumeOwner {
-    VolumeOwner { job: slot.job.clone(), instance: slot.instance, slot: slot.slot }
+    Amount::new(Resources::disk(size_mb), [])
 }
 
 /// The volumes that a configuration mounts and the slot does not have.
@@ -55,7 +50,7 @@ pub(crate) fn missing_volumes(
 ) -> Vec<SlotVolume> {
     let missing = record.volumes_of(config).filter(|(_, volume)| volume.is_none());
     missing
-        .map(|(asked, _)| SlotVolume::new(asked, &owner(slot), ctx.operation_number(), ctx.now))
+        .map(|(asked, _)| SlotVolume::new(asked, slot, ctx.operation_number(), ctx.now))
         .collect()
 }
 
@@ -232,11 +227,7 @@ impl Job {
         if update.state == OperationState::Gone {
             return self.lose_slot(i, slot, ctx);
         }
-        let done = match update.state {
-            OperationState::Pending | OperationState::Recovering | OperationState::Gone => return,
-            OperationState::Finished => true,
-            OperationState::Failed | OperationState::Unknown => false,
-        };
+        let Some(done) = update.state.outcome() else { return };
         let Some(held) = self.slots.get_mut(&(i, slot)) else { return };
         let failed = update.state == OperationState::Failed;
         let failure = failed.then(|| update.message.as_deref().unwrap_or("no reason given"));

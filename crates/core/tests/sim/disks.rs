@@ -2,7 +2,7 @@
 
 use crate::mesos::{Agent, Mesos, Task, Volume, unused};
 use peloton_core::{Fetch, Mounted, OfferedVolume, Reserved, SlotRef, TaskStatus, VolumeSpec};
-use peloton_model::{AgentId, Milli, Resources};
+use peloton_model::{AgentId, Resources};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Mesos {
@@ -10,7 +10,7 @@ impl Mesos {
         let Some(agent) = self.agents.get_mut(id) else { return false };
         let Some(whole) = agent.reserved.get(slot) else { return false };
         let (free, _) = unused(&self.tasks, slot, whole);
-        let need = disk(one.size_mb);
+        let need = Resources::disk(one.size_mb);
         if !free.fits(&need) || agent.volumes.contains_key(&one.id) {
             return false;
         }
@@ -35,7 +35,7 @@ impl Mesos {
         for one in &reserved.volumes {
             if let Some(volume) = agent.volumes.remove(&one.id) {
                 let whole = agent.reserved.entry(volume.slot).or_default();
-                whole.0 = whole.0.plus(&disk(volume.size_mb));
+                whole.0 = whole.0.plus(&Resources::disk(volume.size_mb));
             }
         }
         true
@@ -92,10 +92,6 @@ impl Mesos {
         self.tasks.insert(id.to_owned(), task);
         true
     }
-}
-
-fn disk(size_mb: u64) -> Resources {
-    Resources { disk_mb: Milli(size_mb * 1000), ..Default::default() }
 }
 
 /// The reservations of an agent as they are offered.

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{persistent, volumes, wait_held, wait_volumes, with_volumes};
+use super::{persistent, wait_held, wait_volumes, with_volumes};
 use crate::agents::{SETTINGS, agent_of, mesos};
-use crate::support::{Audit, Cluster, Job, PATIENCE, State, wait_until};
+use crate::support::{Audit, Cluster, Job, State};
 
 #[test]
 fn an_instance_waits_for_the_agent_of_its_volume_until_it_is_released() {
@@ -30,11 +30,7 @@ fn an_instance_waits_for_the_agent_of_its_volume_until_it_is_released() {
     assert_ne!(agent_of(&moved), agent, "with a new volume");
     // The old one goes when its agent is back.
     mesos.start_agent(agent).unwrap();
-    wait_until("one volume", PATIENCE, || {
-        let all = volumes(&cluster, "away");
-        let ready = all.iter().all(|one| one["state"].as_u64() == Some(2));
-        if all.len() == 1 && ready { Ok(()) } else { Err(format!("{all:?}")) }
-    });
+    wait_volumes(&cluster, "away", 1, 2);
     wait_held(&audit, 1, 16);
     job.delete();
     audit.wait_nothing_left();

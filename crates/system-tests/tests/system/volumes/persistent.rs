@@ -5,7 +5,9 @@ use std::fs;
 use serde_json::json;
 
 use super::{options, persistent, seen, volumes, wait_held, wait_volumes, with_volumes};
-use crate::support::{Audit, Cluster, Job, PATIENCE, State, Upgrade, shared_mesos, wait_until};
+use crate::support::{
+    Audit, Cluster, Job, PATIENCE, SharedMesos, State, Task, Upgrade, shared_mesos, wait_until,
+};
 
 /// Adds a line to the file in its volume, then waits; it fails once the file `crash` is there.
 fn command(crash: &std::path::Path, word: &str) -> String {
@@ -13,6 +15,16 @@ fn command(crash: &std::path::Path, word: &str) -> String {
     format!(
         "echo {word} >> data/log; while test ! -e {crash}; do sleep 0.1; done; rm {crash}; exit 1"
     )
+}
+
+/// Waits until just these lines are in the file in its volume.
+#[track_caller]
+fn wait_log(mesos: &SharedMesos, task: &Task, lines: &[&str], after: &str) {
+    wait_until(&format!("what was written before {after}"), PATIENCE, || {
+        let log = seen(mesos, task, "data/log");
+        let same = log.lines().eq(lines.iter().copied());
+        if same { Ok(()) } else { Err(log) }
+    });
 }
 
 #[test]
@@ -40,11 +52,7 @@ fn what_is_written_is_there_after_everything_that_happens_to_an_instance() {
             let task =
                 job.wait_task(0, what, |task| task.run > run && task.state == State::Running);
             assert_eq!((&task.host, &task.slot), (&home.0, &home.1), "after {what}");
-            wait_until(&format!("what was written before {what}"), PATIENCE, || {
-                let log = seen(mesos, &task, "data/log");
-                let same = log.lines().eq(lines.iter().copied());
-                if same { Ok(()) } else { Err(log) }
-            });
+            wait_log(mesos, &task, lines, what);
             task.run
         };
         let mut run = check("its start", 0, &lines);
@@ -81,11 +89,7 @@ fn what_is_written_is_there_after_everything_that_happens_to_an_instance() {
         task.run > run && task.state == State::Running
     });
     lines.push("two");
-    wait_until("what was written before the master was killed", PATIENCE, || {
-        let log = seen(mesos, &task, "data/log");
-        let same = log.lines().eq(lines.iter().copied());
-        if same { Ok(()) } else { Err(log) }
-    });
+    wait_log(mesos, &task, &lines, "the master was killed");
     assert_eq!(super::ids(&volumes(&cluster, "written")), id, "it is the same volume");
     audit.wait_places(&places);
     job.delete();

@@ -85,8 +85,5 @@ fn retained_volumes_outlive_their_job_until_they_are_deleted_or_adopted() {
         assert!(deleted.status.success(), "{deleted:?}");
     }
     audit.wait_nothing_left();
-    wait_until("no volumes", PATIENCE, || {
-        let all = volumes(&cluster, "retained");
-        if all.is_empty() { Ok(()) } else { Err(format!("{all:?}")) }
-    });
+    wait_volumes(&cluster, "retained", 0, 3);
 }
